@@ -1,0 +1,178 @@
+"""What travels between the service and a session's job through slurmctld.
+
+Service to job, in AdminComment, which only root and SlurmUser may write:
+
+    moonlight:<session id> image=<image id> cpus=<n> memory_gb=<n> gpus=<n> hours=<n> width=<n>
+        height=<n> fps=<n> [node=<node> display=<n> port=<base port> restart=<n>]
+
+It is the mark by which the service vouches for the job, and enough to rebuild the record from. The
+part in brackets is the lease for one start of the job: a requeued job keeps its id and
+AdminComment, but must not use the slot of its earlier life.
+
+Job to service, in Extra (or after the session id in Comment, where a site has the scheduler read
+Extra): a JSON object written by the batch script. Its owner can write anything there, so it is
+shown, and bounded, but never trusted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import attrs
+
+from moonlight_core.gateway import COMMENT_PREFIX
+from moonlight_core.models import SESSION_ID, Lease
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from moonlight_core.gateway import SlurmJob
+    from moonlight_core.models import Session
+
+_LONGEST_REASON = 500
+_LONGEST_LOG = 4000
+_LONGEST_REPORT = 16384
+_WORD = re.compile(r"[a-z][a-z_]{0,39}")
+_SIZES = ("cpus", "memory_gb", "gpus", "hours", "width", "height", "fps")
+_MARK = re.compile(
+    rf"{COMMENT_PREFIX}(?P<session_id>{SESSION_ID.pattern}) image=(?P<image_id>[a-z0-9_]+)"
+    + "".join(rf" {name}=(?P<{name}>\d{{1,6}})" for name in _SIZES)
+    + r"(?: node=(?P<node>\S+) display=(?P<display>\d{1,4}) port=(?P<port>\d{1,5})"
+    r" restart=(?P<restart>\d{1,4}))?"
+)
+
+
+@attrs.frozen(kw_only=True)
+class Mark:
+    """What the service once wrote into a job's AdminComment.
+
+    ``sizes`` holds what was asked for by the names of the session's attributes; ``lease`` is for
+    the start of the job that ``restart_count`` tells.
+    """
+
+    session_id: str
+    image_id: str
+    sizes: Mapping[str, int]
+    lease: Lease | None = None
+    restart_count: int = 0
+
+    @classmethod
+    def of_session(cls, session: Session) -> Mark:
+        """What the service writes for a session as it is now."""
+        return cls(
+            session_id=session.session_id,
+            image_id=session.image_id,
+            sizes={name: getattr(session, name) for name in _SIZES},
+            lease=session.lease,
+            restart_count=session.restart_count,
+        )
+
+    @classmethod
+    def of_job(cls, job: SlurmJob) -> Mark | None:
+        """What stands in a job's AdminComment, or None if it is not ours."""
+        found = _MARK.fullmatch(job.admin_comment)
+        if found is None:
+            return None
+        lease = None
+        if found["node"] is not None:
+            lease = Lease(
+                node=found["node"],
+                display_num=int(found["display"]),
+                sunshine_port=int(found["port"]),
+            )
+        return cls(
+            session_id=found["session_id"],
+            image_id=found["image_id"],
+            sizes={name: int(found[name]) for name in _SIZES},
+            lease=lease,
+            restart_count=int(found["restart"] or 0),
+        )
+
+    def text(self) -> str:
+        """The AdminComment."""
+        words = [f"{COMMENT_PREFIX}{self.session_id}", f"image={self.image_id}"]
+        words += [f"{name}={value}" for name, value in self.sizes.items()]
+        if self.lease:
+            words += [
+                f"node={self.lease.node}",
+                f"display={self.lease.display_num}",
+                f"port={self.lease.sunshine_port}",
+                f"restart={self.restart_count}",
+            ]
+        return " ".join(words)
+
+
+@attrs.frozen(kw_only=True)
+class Report:
+    """What a session's batch script said last.
+
+    Attributes:
+        phase: a word: ``starting_x``, ``ready``, ``slot_busy``, ``failed``, …
+        reason: a sentence for people.
+        log: the last lines of the log.
+        busy: with ``slot_busy``: ``display`` or ``port``.
+        display_num: with ``slot_busy``: the display of the lease it is about.
+        sunshine_port: with ``slot_busy``: the base port of the lease it is about.
+        restart_count: the start of the job it is about.
+    """
+
+    phase: str
+    reason: str | None = None
+    log: str | None = None
+    busy: str | None = None
+    display_num: int | None = None
+    sunshine_port: int | None = None
+    restart_count: int = 0
+
+    @classmethod
+    def of_job(cls, job: SlurmJob) -> Report | None:
+        """The job's report, or None while there is none, or none that makes sense."""
+        comment = job.comment.partition(" ")[2]
+        text = job.extra or comment
+        if not text.startswith("{") or len(text) > _LONGEST_REPORT:
+            return None
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError):
+            return None
+        phase = document.get("phase")
+        if not isinstance(phase, str) or not _WORD.fullmatch(phase):
+            return None
+        busy = document.get("busy")
+        return cls(
+            phase=phase,
+            reason=_text(document.get("reason"), _LONGEST_REASON),
+            log=_text(document.get("log"), _LONGEST_LOG),
+            busy=busy if busy in ("display", "port") else None,
+            display_num=_number(document.get("display")),
+            sunshine_port=_number(document.get("port")),
+            restart_count=_number(document.get("restart")) or 0,
+        )
+
+
+def comment_of(session_id: str) -> str:
+    """The Comment of a session's job."""
+    return f"{COMMENT_PREFIX}{session_id}"
+
+
+def session_id_of(job: SlurmJob) -> str | None:
+    """The session a job claims to be in its Comment, or None."""
+    claimed = job.comment.partition(" ")[0].removeprefix(COMMENT_PREFIX)
+    return claimed if SESSION_ID.fullmatch(claimed) else None
+
+
+def _text(value: object, longest: int) -> str | None:
+    if not isinstance(value, str) or not value.strip():
+        return None
+    # Keep line ends; everything else that a terminal might obey is shown as a question mark.
+    shown = "".join(c if c == "\n" or c.isprintable() else "?" for c in value[-longest:])
+    return shown.strip()
+
+
+def _number(value: object) -> int | None:
+    # JSON knows numbers that no port is.
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if 0 <= value < 1 << 16 else None

@@ -1,0 +1,139 @@
+"""Everything that can go wrong, as one tree.
+
+Nothing here knows about HTTP; ``moonlight_http`` maps these classes to status codes.
+
+    MoonlightError
+    ├── SettingsError            the configuration is wrong; carries every fault found
+    ├── RequestError             what the caller asked for cannot be
+    │   ├── InvalidRequest       a value is of the wrong kind or outside its limits
+    │   ├── ImageNotFound        no such image in the catalogue
+    │   ├── ImageUnavailable     in the catalogue, but its file is not there
+    │   ├── UserNotAllowed       the account may not have sessions
+    │   ├── SessionNotFound      no such session, or not the caller's
+    │   └── QuotaExceeded        too many live sessions
+    ├── WaitTimeout              a session did not get where it was waited for
+    ├── SessionEnded             a session ended while it was waited for
+    ├── SlurmError               what Slurm said, or did not say
+    │   ├── SlurmNotUsable       pyslurm or slurm.conf is missing or does not fit
+    │   ├── SlurmUnavailable     slurmctld cannot be reached now; nothing was done
+    │   ├── SubmitRejected       slurmctld refused the job
+    │   ├── SubmitOutcomeUnknown the job may or may not exist
+    │   └── SlurmRefused         slurmctld refused another request
+    └── StoreError               what Redis said, or did not say
+        ├── StoreUnavailable     Redis cannot be reached now
+        └── StoreRefused         Redis answered with an error
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class MoonlightError(Exception):
+    """The root: catch it to catch everything this library raises on purpose."""
+
+
+class SettingsError(MoonlightError):
+    """Raised when the configuration has faults; ``faults`` holds a sentence for each."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("The configuration cannot be used:\n  - " + "\n  - ".join(self.faults))
+
+
+class RequestError(MoonlightError):
+    """Raised when what the caller asked for cannot be, however healthy everything is."""
+
+
+class InvalidRequest(RequestError):
+    """Raised when a value is of the wrong kind or outside its limits.
+
+    ``field`` names the value as the caller wrote it.
+    """
+
+    def __init__(self, field: str, message: str) -> None:
+        self.field = field
+        super().__init__(message)
+
+
+class ImageNotFound(RequestError):
+    """Raised when the catalogue has no image of that id."""
+
+
+class ImageUnavailable(RequestError):
+    """Raised when the image's file is missing or cannot be read."""
+
+
+class UserNotAllowed(RequestError):
+    """Raised when an account is unknown, a system account, or may not use the service."""
+
+
+class SessionNotFound(RequestError):
+    """Raised when there is no such session, or it is somebody else's: both look the same."""
+
+    def __init__(self, session_id: str) -> None:
+        self.session_id = session_id
+        super().__init__(
+            f"There is no session {session_id!r}. List your sessions to see which there are; "
+            "ended ones are forgotten after a while."
+        )
+
+
+class QuotaExceeded(RequestError):
+    """Raised when a user has as many live sessions as she may have."""
+
+    def __init__(self, username: str, limit: int, current: int) -> None:
+        self.username = username
+        self.limit = limit
+        self.current = current
+        super().__init__(
+            f"{username} has {current} live sessions and may have {limit}. "
+            "End one of them before asking for another."
+        )
+
+
+class WaitTimeout(MoonlightError):
+    """Raised when a session did not reach the awaited status in time; it goes on all the same."""
+
+
+class SessionEnded(MoonlightError):
+    """Raised when a session ended before it reached the awaited status; the message says why."""
+
+
+class SlurmError(MoonlightError):
+    """Raised for what Slurm said, or did not say."""
+
+
+class SlurmNotUsable(SlurmError):
+    """Raised when pyslurm or slurm.conf is missing, or their versions do not fit."""
+
+
+class SlurmUnavailable(SlurmError):
+    """Raised when slurmctld (or slurmdbd) cannot be reached now; nothing was changed."""
+
+
+class SubmitRejected(SlurmError):
+    """Raised when slurmctld refused a job; the message holds slurmctld's own words."""
+
+
+class SubmitOutcomeUnknown(SlurmError):
+    """Raised when a submit was sent and no answer came: the job may or may not exist."""
+
+
+class SlurmRefused(SlurmError):
+    """Raised when slurmctld refused anything but a submit."""
+
+
+class StoreError(MoonlightError):
+    """Raised for what Redis said, or did not say."""
+
+
+class StoreUnavailable(StoreError):
+    """Raised when Redis cannot be reached now."""
+
+
+class StoreRefused(StoreError):
+    """Raised when Redis answered a command with an error (memory full, no permission, …)."""

@@ -1,0 +1,306 @@
+"""What becomes of one session by what Slurm says of its job.
+
+The decisions of ``moonlight_core.reconcile``, one session at a time. Every change carries the
+revision of the record it was decided on; where somebody else was faster, nothing is changed and the
+next round looks again.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from moonlight_core import bus, ports
+from moonlight_core.errors import SlurmError
+from moonlight_core.models import Session, Status
+from moonlight_core.states import REASONS, Stage, stage_of
+from moonlight_core.users import name_of
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Callable, Mapping
+
+    from moonlight_core.gateway import SlurmGateway, SlurmJob
+    from moonlight_core.settings import Settings
+    from moonlight_core.store import SessionStore
+
+_log = logging.getLogger(__name__)
+
+# A record without a job is looked for by name after this time; before, its submit is under way.
+_SUBMITTING_S = 5.0
+# How long slurmdbd may take to learn of an ended job that slurmctld has forgotten.
+_LOST_GRACE_S = 60.0
+# A session whose slots are held by foreign processes one after the other gives up.
+_MOST_SLOTS_REFUSED = 3
+_ASKED_TO_END = "Ended on request."
+
+
+class Follower:
+    """Brings single sessions in line with their jobs; keeps nothing in between."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: SessionStore,
+        gateway: SlurmGateway,
+        *,
+        clock: Callable[[], dt.datetime],
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._gateway = gateway
+        self._clock = clock
+        slots = settings.slots
+        self._displays = range(slots.first_display, slots.last_display + 1)
+        self._base_ports = ports.pack(slots.first_port, slots.last_port, len(self._displays))
+
+    def overdue(self, session: Session) -> bool:
+        """Whether a session's submit should long have given it a job."""
+        return session.job_id is None and self._age_s(session.created_at) > _SUBMITTING_S
+
+    def _age_s(self, since: dt.datetime) -> float:
+        return (self._clock() - since).total_seconds()
+
+    def advance(
+        self, session: Session, jobs: Mapping[int, SlurmJob], named: Mapping[str, SlurmJob]
+    ) -> bool:
+        """Change a session's record, lease and job by what Slurm says.
+
+        Args:
+            session: the session as it was read.
+            jobs: jobs by id; a session whose job is not among them has been forgotten by slurmctld.
+            named: all jobs that say they are sessions, by name; only needed for ``overdue`` ones.
+
+        Returns:
+            whether the record was changed.
+        """
+        if session.job_id is None:
+            return self._find_job(session, named)
+        job = jobs.get(session.job_id)
+        if job is None:
+            return self._forgotten(session)
+        return self._follow(session, job)
+
+    def _find_job(self, session: Session, named: Mapping[str, SlurmJob]) -> bool:
+        """Deal with a record whose submit has no known outcome."""
+        if not self.overdue(session):
+            return False
+        job = named.get(session.session_id)
+        if job is not None and name_of(job.user_id) == session.username:
+            _log.info("session %s: found its job %d", session.session_id, job.job_id)
+            return self._change(session, job_id=job.job_id, submitted_at=job.submitted_at)
+        if self._age_s(session.created_at) < self._settings.sessions.submit_grace_s:
+            return False
+        return self._end(
+            session,
+            Status.STOPPED if session.status is Status.STOPPING else Status.FAILED,
+            "The session never became a Slurm job: the submit was not completed. Ask for it again.",
+        )
+
+    def _forgotten(self, session: Session) -> bool:
+        """Deal with a job that slurmctld no longer knows: slurmdbd has the last word."""
+        assert session.job_id is not None  # noqa: S101 - for the type checker
+        try:
+            job = self._gateway.ended_job(session.job_id)
+        except SlurmError as exc:
+            _log.warning("session %s: slurmdbd has no answer: %s", session.session_id, exc)
+            job = None
+        if job is not None and stage_of(job.state).ended:
+            return self._ended(session, job)
+        if session.lost_at is None:
+            return self._change(
+                session,
+                lost_at=self._clock(),
+                reason="Slurm has forgotten the job; asking its database how it ended.",
+            )
+        if self._age_s(session.lost_at) < _LOST_GRACE_S:
+            return False
+        return self._end(
+            session,
+            Status.STOPPED if session.status is Status.STOPPING else Status.FAILED,
+            "Slurm no longer knows the job, and its database does not tell how it ended.",
+        )
+
+    def _follow(self, session: Session, job: SlurmJob) -> bool:
+        """Change a record by what slurmctld says of its job."""
+        stage = stage_of(job.state)
+        if stage.ended:
+            return self._ended(session, job)
+        if session.status is Status.STOPPING and stage is not Stage.ENDING:
+            self._gateway.cancel(job.job_id)
+        if stage is Stage.QUEUED and session.lease is not None:
+            # Requeued: the slot was that of its earlier start, which is over.
+            return self._store.unlease(session)
+        lease = session.lease
+        if lease is not None and job.node not in (None, lease.node):
+            return self._store.unlease(session)
+        report = bus.Report.of_job(job)
+        if report is not None and report.restart_count != job.restart_count:
+            report = None
+        if session.status is not Status.STOPPING and stage in (Stage.ALLOCATED, Stage.RUNNING):
+            if (
+                report is not None
+                and report.phase == "slot_busy"
+                and self._is_about(report, session)
+            ):
+                return self._refused(session, job, report)
+            if (
+                lease is None
+                and job.node is not None
+                and (report is None or report.phase not in ("failed", "ending"))
+            ):
+                return self._lease(session, job, job.node)
+        self._vouch(session, job)
+        return self._change(session, **self._seen(session, job, stage, report))
+
+    def _seen(
+        self, session: Session, job: SlurmJob, stage: Stage, report: bus.Report | None
+    ) -> dict[str, Any]:
+        """What a record should say of a job that has not ended."""
+        seen: dict[str, Any] = {
+            "slurm_state": job.state,
+            "restart_count": job.restart_count,
+            "submitted_at": job.submitted_at,
+            "started_at": job.started_at,
+            "expires_at": job.expires_at,
+            "slurm_node": job.node,
+            "lost_at": None,
+        }
+        if session.status is Status.STOPPING:
+            return seen
+        if stage is Stage.QUEUED:
+            why = job.state_reason if job.state_reason not in ("", "None") else "Slurm decides"
+            return seen | {
+                "status": Status.PENDING,
+                "phase": "queued",
+                "reason": f"Waiting in the queue: {why}.",
+            }
+        if stage is Stage.ENDING or (report and report.phase in ("failed", "ending")):
+            return seen | {
+                "status": Status.STOPPING,
+                "phase": "ending",
+                "reason": (report.reason if report else None) or "The job is ending.",
+            }
+        if stage is Stage.SUSPENDED:
+            return seen | {"phase": "suspended", "reason": "Slurm has suspended the job."}
+        if stage is Stage.UNKNOWN:
+            return seen | {"reason": f"Slurm says {job.state}, which we do not know."}
+        if report is not None and report.phase == "ready" and session.lease is not None:
+            return seen | {
+                "status": Status.RUNNING,
+                "phase": "ready",
+                "reason": report.reason,
+                "ready_at": session.ready_at or self._clock(),
+            }
+        return seen | {
+            "status": Status.STARTING,
+            "phase": report.phase if report else "allocated",
+            "reason": (report.reason if report else None) or "The job has a node.",
+        }
+
+    def _lease(self, session: Session, job: SlurmJob, node: str) -> bool:
+        """Give a session that holds a node its slot there."""
+        lease = self._store.lease(session, node, self._displays, self._base_ports)
+        if lease is None:
+            seen = self._seen(session, job, stage_of(job.state), None)
+            return self._change(
+                session,
+                **seen
+                | {
+                    "phase": "waiting_for_slot",
+                    "reason": f"Waiting for a free display and port on {node}.",
+                },
+            )
+        leased = self._store.get(session.session_id)
+        if leased is not None:
+            self._vouch(leased, job)
+        return True
+
+    def _vouch(self, session: Session, job: SlurmJob) -> None:
+        """Let the job's AdminComment say what the record says: the mark, and the lease."""
+        mark = bus.Mark.of_session(attrs.evolve(session, restart_count=job.restart_count)).text()
+        if job.admin_comment != mark:
+            self._gateway.set_admin_comment(job.job_id, mark)
+
+    def _is_about(self, report: bus.Report, session: Session) -> bool:
+        return (
+            session.lease is not None
+            and report.display_num == session.display_num
+            and report.sunshine_port == session.sunshine_port
+        )
+
+    def _refused(self, session: Session, job: SlurmJob, report: bus.Report) -> bool:
+        """Take back a slot that a foreign process holds, and keep it out of use for a while."""
+        block = [
+            f"display:{session.display_num}"
+            if report.busy == "display"
+            else f"port:{session.sunshine_port}"
+        ]
+        reason = report.reason or "Another process holds the display or a port."
+        if session.slots_refused + 1 >= _MOST_SLOTS_REFUSED:
+            _log.warning(
+                "session %s: gives up after foreign processes on its slots", session.session_id
+            )
+            self._gateway.cancel(job.job_id)
+            return self._change(
+                session,
+                status=Status.STOPPING,
+                phase="ending",
+                error=f"{reason} So were {session.slots_refused} slots before; tell the "
+                "administrators.",
+            )
+        if not self._store.unlease(session, block=block, block_s=self._settings.slots.block_s):
+            return False
+        _log.warning("session %s: %s", session.session_id, reason)
+        again = self._store.get(session.session_id)
+        return again is not None and self._change(
+            again, slots_refused=again.slots_refused + 1, reason=reason
+        )
+
+    def _ended(self, session: Session, job: SlurmJob) -> bool:
+        """End a record as its job ended."""
+        stage = stage_of(job.state)
+        report = bus.Report.of_job(job)
+        reason = REASONS.get(job.state, f"The job ended as {job.state}.")
+        if session.status is Status.STOPPING and job.state == "CANCELLED":
+            reason = _ASKED_TO_END
+        elif report is not None and report.phase in ("failed", "ending") and report.reason:
+            reason = report.reason
+        elif stage is Stage.FAILED and job.state_reason not in ("", "None", "NonZeroExitCode"):
+            reason = f"{reason} Slurm says: {job.state_reason}."
+        failed = stage is Stage.FAILED or session.error is not None
+        return self._end(
+            session,
+            Status.FAILED if failed else Status.STOPPED,
+            session.error or reason,
+            slurm_state=job.state,
+            slurm_node=session.slurm_node or job.node,
+            started_at=session.started_at or job.started_at,
+            stopped_at=job.ended_at or self._clock(),
+            exit_code=job.exit_code,
+            log_tail=report.log if report else None,
+        )
+
+    def _end(self, session: Session, status: Status, reason: str, **changes: Any) -> bool:
+        _log.info("session %s ended (%s): %s", session.session_id, status, reason)
+        return self._store.finish(
+            session,
+            keep_s=self._settings.sessions.keep_ended_s,
+            **{
+                "status": status,
+                "phase": "ended",
+                "reason": reason,
+                "error": reason if status is Status.FAILED else None,
+                "stopped_at": self._clock(),
+            }
+            | changes,
+        )
+
+    def _change(self, session: Session, **wanted: Any) -> bool:
+        changes = {name: value for name, value in wanted.items() if getattr(session, name) != value}
+        if not changes:
+            return False
+        announce = not {"status", "phase"}.isdisjoint(changes)
+        return self._store.update(session, announce=announce, **changes)

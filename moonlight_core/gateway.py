@@ -1,0 +1,127 @@
+"""What the project asks of Slurm, in its own words: a protocol and the values that it carries.
+
+``moonlight_core.slurm`` is the real gateway, ``moonlight_core.slurm_worker`` the same in a process
+of its own, ``moonlight_core.testing`` one without a Slurm.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Collection, Mapping
+
+COMMENT_PREFIX = "moonlight:"
+"""How Comment and AdminComment of our jobs begin; the session id follows."""
+
+
+@attrs.frozen(kw_only=True)
+class JobSpec:
+    """A batch job to submit.
+
+    Attributes:
+        name: job name, unique: a submit of unknown outcome is looked up by it.
+        comment: the job's Comment.
+        script: text of the batch script.
+        environment: the complete environment of the script.
+        user_id: uid the job runs as.
+        group_id: primary gid the job runs as.
+        working_directory: on the node.
+        output: file for the script's standard output and error.
+        partition: Slurm partition.
+        qos: Slurm QoS.
+        account: Slurm account; empty for the user's default one.
+        cpus: CPUs.
+        memory_mb: memory in MiB.
+        gres: GRES by name, for each node.
+        time_limit_min: time limit in minutes.
+        warn_s: seconds before the time limit at which the script gets SIGUSR1.
+    """
+
+    name: str
+    comment: str
+    script: str
+    environment: Mapping[str, str]
+    user_id: int
+    group_id: int
+    working_directory: str
+    output: str
+    partition: str
+    qos: str
+    account: str
+    cpus: int
+    memory_mb: int
+    gres: Mapping[str, int]
+    time_limit_min: int
+    warn_s: int = 300
+
+
+@attrs.frozen(kw_only=True)
+class SlurmJob:
+    """A job as slurmctld or slurmdbd knows it.
+
+    ``state`` is Slurm's own word (see ``moonlight_core.states``); ``comment`` and ``extra`` are the
+    owner's to write, ``admin_comment`` only root's and SlurmUser's.
+    """
+
+    job_id: int
+    name: str
+    user_id: int
+    state: str
+    state_reason: str = ""
+    node: str | None = None
+    comment: str = ""
+    admin_comment: str = ""
+    extra: str = ""
+    restart_count: int = 0
+    submitted_at: dt.datetime | None = None
+    started_at: dt.datetime | None = None
+    ended_at: dt.datetime | None = None
+    expires_at: dt.datetime | None = None
+    exit_code: int | None = None
+    exit_signal: int | None = None
+
+
+class SlurmGateway(Protocol):
+    """What the rest of the project asks of Slurm.
+
+    Every method raises ``SlurmUnavailable`` when slurmctld cannot be reached and ``SlurmNotUsable``
+    when pyslurm or slurm.conf is missing.
+    """
+
+    def submit(self, spec: JobSpec) -> int:
+        """Submit a job and return its id.
+
+        Raises:
+            SubmitRejected: slurmctld refused it.
+            SubmitOutcomeUnknown: it was sent and no answer came.
+        """
+
+    def jobs(self, job_ids: Collection[int]) -> dict[int, SlurmJob]:
+        """The jobs of these ids that slurmctld still knows."""
+
+    def our_jobs(self) -> list[SlurmJob]:
+        """All jobs whose Comment or AdminComment says that they are sessions.
+
+        Anybody may write such a Comment; an AdminComment only root and SlurmUser.
+        """
+
+    def set_admin_comment(self, job_id: int, text: str) -> None:
+        """Write a job's AdminComment.
+
+        Raises:
+            SlurmRefused: slurmctld does not let us, or the job has ended.
+        """
+
+    def cancel(self, job_id: int) -> None:
+        """Ask slurmctld to end a job; no error if it has ended or is forgotten.
+
+        Raises:
+            SlurmRefused: slurmctld does not let us.
+        """
+
+    def ended_job(self, job_id: int) -> SlurmJob | None:
+        """What slurmdbd remembers of a job that slurmctld has forgotten; None if nothing."""

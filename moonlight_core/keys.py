@@ -1,0 +1,51 @@
+"""Every Redis key and channel there is. Nothing else in the project spells one.
+
+    moonlight:session:<id>           hash    the record of a session; expires a while after its end
+    moonlight:sessions               zset    ids of all records, by time of creation, Unix seconds
+    moonlight:sessions:live          zset    ids of sessions that have not ended
+    moonlight:user:<user>:sessions   zset    ids of a user's records
+    moonlight:user:<user>:live       zset    ids of a user's sessions that have not ended
+    moonlight:node:<node>:leases     hash    session id -> "<display> <base port>"
+    moonlight:node:<node>:blocked    zset    "display:<n>" or "port:<n>", by when it is free again
+    moonlight:nodes                  set     nodes that have, or had, leases
+    moonlight:scan                   string  set while nobody needs to scan all jobs again; expires
+    moonlight:events                 channel "<session id> <status> <phase>" at each change;
+                                             "nudge" asks for a round of reconcile at once
+
+Ids hold no colon, neither do user or node names, so keys cannot meet.
+"""
+
+from __future__ import annotations
+
+PREFIX = "moonlight:"
+SESSIONS = PREFIX + "sessions"
+LIVE = PREFIX + "sessions:live"
+NODES = PREFIX + "nodes"
+SCAN = PREFIX + "scan"
+EVENTS = PREFIX + "events"
+NUDGE = "nudge"
+
+
+def session(session_id: str) -> str:
+    """The record of a session."""
+    return f"{PREFIX}session:{session_id}"
+
+
+def user_sessions(username: str) -> str:
+    """All records of a user."""
+    return f"{PREFIX}user:{username}:sessions"
+
+
+def user_live(username: str) -> str:
+    """A user's sessions that have not ended."""
+    return f"{PREFIX}user:{username}:live"
+
+
+def leases(node: str) -> str:
+    """The leases on a node."""
+    return f"{PREFIX}node:{node}:leases"
+
+
+def blocked(node: str) -> str:
+    """Displays and ports of a node on which somebody else sits."""
+    return f"{PREFIX}node:{node}:blocked"

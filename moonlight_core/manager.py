@@ -1,0 +1,368 @@
+"""``SessionManager``: what a caller can do with sessions, over HTTP or without."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import logging
+import time
+from typing import TYPE_CHECKING, Self
+
+import attrs
+
+from moonlight_core import bus, sunshine
+from moonlight_core.errors import (
+    ImageNotFound,
+    ImageUnavailable,
+    InvalidRequest,
+    SessionEnded,
+    SessionNotFound,
+    SlurmError,
+    SlurmRefused,
+    SlurmUnavailable,
+    StoreError,
+    SubmitOutcomeUnknown,
+    WaitTimeout,
+)
+from moonlight_core.job import job_spec
+from moonlight_core.models import Connect, Session, SessionRequest, Status
+from moonlight_core.reconcile import Reconciler
+from moonlight_core.redis_client import connect
+from moonlight_core.secret import read_secret
+from moonlight_core.session_id import new_session_id
+from moonlight_core.settings import Settings
+from moonlight_core.shipped import batch_script
+from moonlight_core.slurm import PyslurmGateway
+from moonlight_core.store import SessionStore
+from moonlight_core.users import find_user
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from moonlight_core.gateway import SlurmGateway
+    from moonlight_core.images import Image
+    from moonlight_core.reconcile import Round
+    from moonlight_core.secret import Secret
+    from moonlight_core.users import User
+
+_log = logging.getLogger(__name__)
+
+# A record that others change while we look is read again; more often than this it never settles.
+_TRIES = 20
+_SMALLEST_SIDE = 320
+_LARGEST_SIDE = 7680
+_MOST_FPS = 240
+
+
+def _utc_now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+class SessionManager:
+    """Creates, finds, ends and repairs sessions.
+
+    Safe to be shared by threads. Every method may raise ``StoreUnavailable`` when Redis is away;
+    those that need slurmctld say so.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: SessionStore,
+        gateway: SlurmGateway,
+        *,
+        service_secret: Secret,
+        clock: Callable[[], dt.datetime] = _utc_now,
+        new_id: Callable[[str], str] = new_session_id,
+        resolve_user: Callable[..., User] = find_user,
+    ) -> None:
+        self.settings = settings
+        self._store = store
+        self._gateway = gateway
+        self._secret = service_secret
+        self._clock = clock
+        self._new_id = new_id
+        self._resolve_user = resolve_user
+        self._reconciler = Reconciler(settings, store, gateway, clock=clock)
+        self._script = batch_script()
+
+    @classmethod
+    def from_config(cls, path: Path | None = None, *, gateway: SlurmGateway | None = None) -> Self:
+        """A manager of what the configuration file and the environment say.
+
+        Args:
+            path: the configuration file; by default as ``Settings.load`` finds it.
+            gateway: the way to Slurm; by default pyslurm in this process.
+
+        Raises:
+            SettingsError: with every fault of the configuration.
+        """
+        settings = Settings.load(path)
+        return cls(
+            settings,
+            SessionStore(connect(settings.redis)),
+            gateway or PyslurmGateway(settings.slurm.conf),
+            service_secret=read_secret(settings.service.secret_file),
+        )
+
+    def images(self) -> list[Image]:
+        """The image catalogue."""
+        return list(self.settings.images.values())
+
+    def create(self, user: str, image_id: str | None = None, **resources: int | None) -> Session:
+        """Ask for a session; it is submitted to Slurm and returned as ``pending``.
+
+        Args:
+            user: the account that the session is for and runs as.
+            image_id: an image of the catalogue; None for the default one.
+            resources: ``cpus``, ``memory_gb``, ``gpus``, ``hours``, ``width``, ``height``, ``fps``;
+                what is missing or None is taken from the image.
+
+        Raises:
+            UserNotAllowed, ImageNotFound, ImageUnavailable, InvalidRequest, QuotaExceeded: it
+                cannot be; nothing was done.
+            SubmitRejected: slurmctld refused the job; nothing was done.
+            SlurmUnavailable: slurmctld is away; nothing was done.
+            SubmitOutcomeUnknown: slurmctld did not answer; should the job exist, it is cancelled.
+        """
+        try:
+            request = SessionRequest(username=user, image_id=image_id, **resources)
+        except TypeError as exc:
+            unknown = set(resources) - {field.name for field in attrs.fields(SessionRequest)}
+            name = ", ".join(sorted(unknown))
+            raise InvalidRequest(name, f"A session has no {name} to choose.") from exc
+        account = self._resolve_user(user, first_uid=self.settings.sessions.first_uid)
+        image = self._image(request.image_id)
+        session = self._new_session(request, account.name, image)
+        spec = job_spec(
+            session,
+            image,
+            account,
+            self.settings,
+            script=self._script,
+            credentials=sunshine.credentials_file(self._secret, session),
+        )
+        self._store.create(session, limit=self.settings.sessions.per_user)
+        try:
+            job_id = self._gateway.submit(spec)
+        except SubmitOutcomeUnknown as exc:
+            self._give_up(session)
+            raise SubmitOutcomeUnknown(
+                f"{exc} No session was made; should its job appear all the same, it is cancelled. "
+                "Try again in a while."
+            ) from exc
+        except SlurmError:
+            # finish with 0 seconds removes the record: nothing is half made.
+            self._store.finish(session, keep_s=0, status=Status.FAILED)
+            raise
+        _log.info("session %s submitted as job %d", session.session_id, job_id)
+        session = self._submitted(session, job_id)
+        # The mark proves later that this job is ours. Without it now, reconcile sets it.
+        with contextlib.suppress(SlurmError):
+            self._gateway.set_admin_comment(job_id, bus.Mark.of_session(session).text())
+        return self._shown(session)
+
+    def get(self, session_id: str, *, user: str | None = None) -> Session:
+        """A session.
+
+        Args:
+            session_id: its id.
+            user: only if it is this user's; None for anybody's.
+
+        Raises:
+            SessionNotFound: there is none, or it is somebody else's.
+        """
+        return self._shown(self._get(session_id, user))
+
+    def list(self, *, user: str | None = None) -> list[Session]:
+        """The sessions of a user, or of everybody, the newest first, recently ended ones too."""
+        sessions = self._store.all() if user is None else self._store.of_user(user)
+        return [self._shown(session) for session in sessions]
+
+    def delete(self, session_id: str, *, user: str | None = None) -> Session:
+        """End a session; for one that has ended, or is ending, nothing more is done.
+
+        While slurmctld is away the wish is recorded and carried out by reconcile.
+
+        Args:
+            session_id: its id.
+            user: only if it is this user's; None for anybody's.
+
+        Raises:
+            SessionNotFound: there is none, or it is somebody else's.
+        """
+        for _ in range(_TRIES):
+            session = self._get(session_id, user)
+            if session.status.ended or session.status is Status.STOPPING:
+                break
+            if self._store.update(
+                session,
+                announce=True,
+                status=Status.STOPPING,
+                phase="ending",
+                reason="Ended on request; waiting for Slurm to confirm.",
+            ):
+                session = self._get(session_id, user)
+                break
+        else:
+            raise StoreError(f"The record of {session_id} does not settle; try again.")
+        if session.status is Status.STOPPING and session.job_id is not None:
+            try:
+                self._gateway.cancel(session.job_id)
+            except SlurmError as exc:
+                _log.warning("session %s: cancelled later: %s", session_id, exc)
+                return self._shown(
+                    attrs.evolve(
+                        session,
+                        reason="slurmctld cannot be reached now; the session ends as soon as it "
+                        "answers.",
+                    )
+                )
+        return self._shown(session)
+
+    def wait(
+        self,
+        session_id: str,
+        *,
+        status: str = "running",
+        timeout_s: float = 120.0,
+        progress: Callable[[Session], None] | None = None,
+    ) -> Session:
+        """Wait until a session has a status, doing its part of reconcile meanwhile.
+
+        Args:
+            session_id: its id.
+            status: the status to wait for.
+            timeout_s: seconds to wait.
+            progress: called with the session each time its phase or reason has changed.
+
+        Raises:
+            SessionNotFound: there is none.
+            SessionEnded: it ended first.
+            WaitTimeout: the time was over first; the session goes on.
+        """
+        wanted = Status(status)
+        deadline = time.monotonic() + timeout_s
+        told = None
+        while True:
+            session = self._get(session_id, None)
+            if progress and told != (session.phase, session.reason):
+                progress(self._shown(session))
+                told = (session.phase, session.reason)
+            if session.status is wanted:
+                return self._shown(session)
+            if session.status.ended:
+                why = session.error or session.reason or session.status
+                raise SessionEnded(f"The session {session_id} ended ({session.status}): {why}")
+            if time.monotonic() >= deadline:
+                raise WaitTimeout(
+                    f"The session {session_id} is {session.status} ({session.phase}) after "
+                    f"{timeout_s:g} s. {session.reason or ''}".strip()
+                )
+            # A service does this as well, where one runs; a library user may have none.
+            with contextlib.suppress(SlurmUnavailable, SlurmRefused):
+                self._reconciler.advance(session)
+            time.sleep(0.25)
+
+    def reconcile(self) -> Round:
+        """Bring records, leases and jobs together once; see ``moonlight_core.reconcile``.
+
+        Raises:
+            SlurmUnavailable: slurmctld is away; nothing was changed.
+        """
+        return self._reconciler.run()
+
+    def wait_for_nudge(self, timeout_s: float, stop: threading.Event) -> None:
+        """Sleep between two rounds: until a nudge, ``stop``, or ``timeout_s`` seconds have gone."""
+        self._store.wait_for_nudge(timeout_s, stop)
+
+    def check(self) -> dict[str, str]:
+        """How Redis is and when reconcile last heard from slurmctld, without asking slurmctld."""
+        try:
+            self._store.ping()
+            redis = "ok"
+        except StoreError as exc:
+            redis = str(exc)
+        return {"redis": redis, "slurm": self._reconciler.slurm_health}
+
+    def _get(self, session_id: str, user: str | None) -> Session:
+        session = self._store.get(session_id)
+        if session is None or (user is not None and session.username != user):
+            raise SessionNotFound(session_id)
+        return session
+
+    def _image(self, image_id: str | None) -> Image:
+        images = self.settings.images
+        if image_id is None:
+            image = next(image for image in images.values() if image.default)
+        elif isinstance(image_id, str) and image_id in images:
+            image = images[image_id]
+        else:
+            raise ImageNotFound(f"There is no image {image_id!r}; there are {', '.join(images)}.")
+        if not image.available:
+            raise ImageUnavailable(
+                f"The image {image.id} ({image.name}) is not available: its file is missing or "
+                "cannot be read. Choose another one, or tell the administrators."
+            )
+        return image
+
+    def _new_session(self, request: SessionRequest, username: str, image: Image) -> Session:
+        limits = self.settings.sessions
+
+        def chosen(name: str, least: int, most: int) -> int:
+            value = getattr(request, name)
+            if value is None:
+                return int(getattr(image, name))
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise InvalidRequest(name, f"{name} is {value!r}: a whole number is wanted.")
+            if not least <= value <= most:
+                raise InvalidRequest(name, f"{name} is {value}: it may be {least} to {most}.")
+            return value
+
+        return Session(
+            session_id=self._new_id(username),
+            username=username,
+            image_id=image.id,
+            image_name=image.name,
+            cpus=chosen("cpus", 1, limits.max_cpus),
+            memory_gb=chosen("memory_gb", 1, limits.max_memory_gb),
+            gpus=chosen("gpus", 0, limits.max_gpus),
+            hours=chosen("hours", 1, limits.max_hours),
+            width=chosen("width", _SMALLEST_SIDE, _LARGEST_SIDE),
+            height=chosen("height", _SMALLEST_SIDE, _LARGEST_SIDE),
+            fps=chosen("fps", 1, _MOST_FPS),
+            reason="Being submitted to Slurm.",
+            created_at=self._clock(),
+        )
+
+    def _submitted(self, session: Session, job_id: int) -> Session:
+        for _ in range(_TRIES):
+            if session.job_id is not None or self._store.update(
+                session,
+                announce=True,
+                job_id=job_id,
+                phase="queued",
+                reason="Waiting in the queue.",
+                submitted_at=self._clock(),
+            ):
+                break
+            session = self._get(session.session_id, None)
+        return self._get(session.session_id, None)
+
+    def _give_up(self, session: Session) -> None:
+        """Leave a record that makes reconcile cancel the job, should it turn up."""
+        self._store.update(
+            session,
+            status=Status.STOPPING,
+            phase="ending",
+            reason="slurmctld did not answer the submit; should the job appear, it is cancelled.",
+        )
+
+    def _shown(self, session: Session) -> Session:
+        lease = session.lease
+        if lease is None or session.status.ended:
+            return session
+        host = self.settings.connect.host_of(lease.node)
+        return attrs.evolve(session, connect=Connect.to(host, lease.sunshine_port))

@@ -1,0 +1,207 @@
+"""The values that travel: requests, leases, sessions. All immutable, all times aware and in UTC."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import re
+from typing import Any
+
+import attrs
+
+SESSION_ID = re.compile(r"ml-[a-z_][a-z0-9_.-]{0,31}-[0-9a-hjkmnp-tv-z]{18}")
+
+
+class Status(enum.StrEnum):
+    """Where a session is in its life."""
+
+    PENDING = "pending"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing will happen to the session any more."""
+        return self in (Status.STOPPED, Status.FAILED)
+
+
+@attrs.frozen(kw_only=True)
+class SessionRequest:
+    """What somebody asks for; what is None is taken from the image.
+
+    Attributes:
+        username: whose session it will be; the job runs as this account.
+        image_id: id of an image in the catalogue; None for the default one.
+        cpus: CPUs.
+        memory_gb: memory in GiB.
+        gpus: GPUs.
+        hours: time limit in hours.
+        width: width of the desktop in pixels.
+        height: height of the desktop in pixels.
+        fps: most frames a second.
+    """
+
+    username: str
+    image_id: str | None = None
+    cpus: int | None = None
+    memory_gb: int | None = None
+    gpus: int | None = None
+    hours: int | None = None
+    width: int | None = None
+    height: int | None = None
+    fps: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Lease:
+    """The right to one X display and one Sunshine base port on one node.
+
+    Attributes:
+        node: Slurm's name of the node.
+        display_num: X display number.
+        sunshine_port: Sunshine's base port.
+    """
+
+    node: str
+    display_num: int
+    sunshine_port: int
+
+
+@attrs.frozen(kw_only=True)
+class Connect:
+    """How a Moonlight client reaches a session.
+
+    Attributes:
+        host: host name or address.
+        port: Sunshine's base port.
+        address: ``host:port``, as Moonlight's "add host" takes it.
+        command: a command line of Moonlight Qt that streams the desktop.
+    """
+
+    host: str
+    port: int
+    address: str
+    command: str
+
+    @classmethod
+    def to(cls, host: str, port: int) -> Connect:
+        """The ways to a Sunshine with base port ``port`` on ``host``."""
+        shown = f"[{host}]" if ":" in host else host
+        address = f"{shown}:{port}"
+        return cls(
+            host=host, port=port, address=address, command=f"moonlight stream {address} Desktop"
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Session:
+    """One session as the record knows it.
+
+    ``to_json`` is what the world sees. ``phase`` is a stable word for a machine, ``reason`` a
+    sentence for a person, ``error`` the sentence of a failure; what is not known yet is None.
+    ``restart_count`` is Slurm's, ``slots_refused`` counts leases whose display or port a foreign
+    process held, ``lost_at`` is when slurmctld had first forgotten the job, ``revision`` counts the
+    changes of the record: four fields for reconcile alone.
+    """
+
+    session_id: str
+    username: str
+    image_id: str
+    image_name: str
+    cpus: int
+    memory_gb: int
+    gpus: int
+    hours: int
+    width: int
+    height: int
+    fps: int
+    status: Status = Status.PENDING
+    phase: str = "submitting"
+    reason: str | None = None
+    error: str | None = None
+    slurm_state: str | None = None
+    exit_code: int | None = None
+    log_tail: str | None = None
+    job_id: int | None = None
+    slurm_node: str | None = None
+    display_num: int | None = None
+    sunshine_port: int | None = None
+    restart_count: int = 0
+    slots_refused: int = 0
+    created_at: dt.datetime
+    submitted_at: dt.datetime | None = None
+    started_at: dt.datetime | None = None
+    ready_at: dt.datetime | None = None
+    stopped_at: dt.datetime | None = None
+    expires_at: dt.datetime | None = None
+    lost_at: dt.datetime | None = None
+    revision: int = 0
+    connect: Connect | None = None
+
+    @property
+    def lease(self) -> Lease | None:
+        """The session's slot, or None while it has none."""
+        if self.slurm_node is None or self.display_num is None or self.sunshine_port is None:
+            return None
+        return Lease(
+            node=self.slurm_node,
+            display_num=self.display_num,
+            sunshine_port=self.sunshine_port,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The session for a JSON answer; times in ISO 8601, UTC."""
+        return attrs.asdict(
+            self,
+            filter=lambda field, _value: field.name not in _INTERNAL,
+            value_serializer=lambda _instance, _field, value: _plain(value),
+        )
+
+    def to_record(self) -> dict[str, str]:
+        """The session as fields of a Redis hash: what is None is absent."""
+        fields = attrs.asdict(self, recurse=False, filter=lambda field, _value: _stored(field.name))
+        return {name: str(_plain(value)) for name, value in fields.items() if value is not None}
+
+    @classmethod
+    def from_record(cls, record: dict[str, str]) -> Session:
+        """Read what ``to_record`` made; fields of a newer version are ignored.
+
+        Raises:
+            ValueError: when a field is missing or is not what it should be.
+        """
+        values: dict[str, Any] = {}
+        for field in attrs.fields(cls):
+            if _stored(field.name) and field.name in record:
+                values[field.name] = _PARSERS[field.type](record[field.name])
+        try:
+            return cls(**values)
+        except TypeError as exc:
+            raise ValueError(f"The record lacks a field: {exc}") from exc
+
+
+_INTERNAL = frozenset({"restart_count", "slots_refused", "lost_at", "revision"})
+
+
+def _stored(name: str) -> bool:
+    # How a client reaches a node is configuration, not state.
+    return name != "connect"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dt.datetime):
+        return value.astimezone(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return value
+
+
+_PARSERS: dict[Any, Any] = {
+    "str": str,
+    "str | None": str,
+    "int": int,
+    "int | None": int,
+    "Status": Status,
+    "dt.datetime": dt.datetime.fromisoformat,
+    "dt.datetime | None": dt.datetime.fromisoformat,
+}

@@ -1,0 +1,20 @@
+"""Files that ship with the library: in the wheel inside it, in a checkout beside it."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+_CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+def batch_script() -> str:
+    """The text of the batch script of a session."""
+    return _read("sbatch_templates", "sunshine_session.sbatch")
+
+
+def _read(folder: str, name: str) -> str:
+    inside = resources.files("moonlight_core").joinpath(folder, name)
+    if inside.is_file():
+        return inside.read_text("utf-8")
+    return (_CHECKOUT / folder / name).read_text("utf-8")

@@ -1,0 +1,271 @@
+"""The Slurm gateway: the only module that imports pyslurm.
+
+pyslurm is imported at the first use, because its import runs ``slurm_init()``, and libslurm ends
+the whole process when it finds no slurm.conf. pyslurm holds the GIL during every request: a service
+that must stay awake while slurmctld is away uses ``moonlight_core.slurm_worker`` instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import os
+from typing import TYPE_CHECKING, Any
+
+from moonlight_core.errors import (
+    SlurmError,
+    SlurmNotUsable,
+    SlurmRefused,
+    SlurmUnavailable,
+    SubmitOutcomeUnknown,
+    SubmitRejected,
+)
+from moonlight_core.gateway import COMMENT_PREFIX, SlurmJob
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from pathlib import Path
+
+    from moonlight_core.gateway import JobSpec
+
+# From slurm/slurm_errno.h. Before a request is sent, nothing can have happened …
+_NOT_SENT = frozenset(
+    {
+        1001,  # SLURM_COMMUNICATIONS_CONNECTION_ERROR
+        1800,  # SLURMCTLD_COMMUNICATIONS_CONNECTION_ERROR
+        1804,  # SLURMCTLD_COMMUNICATIONS_BACKOFF
+        2046,  # ESLURM_IN_STANDBY_MODE of older versions
+        111,  # ECONNREFUSED
+        113,  # EHOSTUNREACH
+    }
+)
+# … and after it, nobody knows.
+_NO_ANSWER = frozenset(
+    {
+        1002,  # SLURM_COMMUNICATIONS_SEND_ERROR
+        1003,  # SLURM_COMMUNICATIONS_RECEIVE_ERROR
+        1004,  # SLURM_COMMUNICATIONS_SHUTDOWN_ERROR
+        1801,  # SLURMCTLD_COMMUNICATIONS_SEND_ERROR
+        1802,  # SLURMCTLD_COMMUNICATIONS_RECEIVE_ERROR
+        1803,  # SLURMCTLD_COMMUNICATIONS_SHUTDOWN_ERROR
+        5001,  # SLURM_PROTOCOL_SOCKET_IMPL_ZERO_RECV_LENGTH
+        5003,  # SLURM_PROTOCOL_SOCKET_ZERO_BYTES_SENT
+        5004,  # SLURM_PROTOCOL_SOCKET_IMPL_TIMEOUT
+        110,  # ETIMEDOUT
+    }
+)
+_DATABASE_AWAY = frozenset({7000, 7003})  # ESLURM_DB_CONNECTION and …_INVALID
+# Up to this many jobs are asked for one by one.
+_FEW = 16
+_INVALID_JOB_ID = 2017  # ESLURM_INVALID_JOB_ID
+_ALREADY_DONE = 2021  # ESLURM_ALREADY_DONE
+
+
+class PyslurmGateway:
+    """The real gateway, in this process."""
+
+    def __init__(self, conf: Path) -> None:
+        self._conf = conf
+        self._module: Any = None
+
+    def load(self) -> None:
+        """Import pyslurm now rather than at the first call.
+
+        Raises:
+            SlurmNotUsable: when slurm.conf or pyslurm is missing.
+        """
+        if self._module is not None:
+            return
+        conf = os.environ.setdefault("SLURM_CONF", str(self._conf))
+        if not os.access(conf, os.R_OK):
+            raise SlurmNotUsable(
+                f"{conf} is missing or cannot be read, and without it Slurm's library ends the "
+                "process. Set [slurm] conf or SLURM_CONF to the cluster's slurm.conf."
+            )
+        try:
+            import pyslurm  # noqa: PLC0415 - its import has side effects, see the module
+        except ImportError as exc:
+            raise SlurmNotUsable(
+                f"pyslurm cannot be imported ({exc}). pyslurm X.Y is for Slurm X.Y: on Slurm "
+                "25.11 `pip install 'pyslurm==25.11.*'` is all; docs/install.md tells how it is "
+                "built for other versions (`sinfo --version` tells yours)."
+            ) from exc
+        self._module = pyslurm
+
+    @property
+    def _pyslurm(self) -> Any:
+        self.load()
+        return self._module
+
+    def submit(self, spec: JobSpec) -> int:
+        """See ``SlurmGateway.submit``."""
+        pyslurm = self._pyslurm
+        description = pyslurm.JobSubmitDescription(
+            name=spec.name,
+            comment=spec.comment,
+            script=spec.script,
+            environment=dict(spec.environment),
+            user_id=spec.user_id,
+            group_id=spec.group_id,
+            working_directory=spec.working_directory,
+            standard_output=spec.output,
+            standard_input="/dev/null",
+            partitions=[spec.partition],
+            qos=spec.qos,
+            account=spec.account or None,
+            nodes=1,
+            ntasks=1,
+            cpus_per_task=spec.cpus,
+            memory_per_node=f"{spec.memory_mb}M",
+            gres_per_node={name: count for name, count in spec.gres.items() if count} or None,
+            time_limit=spec.time_limit_min,
+            is_requeueable=False,
+            log_files_open_mode="append",
+            signal={"signal": 10, "time": spec.warn_s, "batch_only": True},
+        )
+        with self._errors("submit the job", sent=SubmitOutcomeUnknown, refused=SubmitRejected):
+            return int(description.submit())
+
+    def jobs(self, job_ids: Collection[int]) -> dict[int, SlurmJob]:
+        """See ``SlurmGateway.jobs``."""
+        wanted = set(job_ids)
+        # One job costs a request (two when it runs), all jobs one long request.
+        if len(wanted) > _FEW:
+            return {job.id: _job(job) for job in self._load_all() if job.id in wanted}
+        found = {}
+        for job_id in wanted:
+            with self._errors(f"look job {job_id} up"):
+                try:
+                    found[job_id] = _job(self._pyslurm.Job.load(job_id))
+                except self._pyslurm.RPCError as exc:
+                    if exc.errno != _INVALID_JOB_ID:
+                        raise
+        return found
+
+    def our_jobs(self) -> list[SlurmJob]:
+        """See ``SlurmGateway.our_jobs``."""
+        return [
+            _job(job)
+            for job in self._load_all()
+            if _text(job, "comment").startswith(COMMENT_PREFIX)
+            or _text(job, "admin_comment").startswith(COMMENT_PREFIX)
+        ]
+
+    def _load_all(self) -> Collection[Any]:
+        with self._errors("list the jobs"):
+            return list(self._pyslurm.Jobs.load().values())
+
+    def set_admin_comment(self, job_id: int, text: str) -> None:
+        """See ``SlurmGateway.set_admin_comment``."""
+        changes = self._pyslurm.JobSubmitDescription(admin_comment=text)
+        with self._errors(f"write the AdminComment of job {job_id}"):
+            self._pyslurm.Job(job_id).modify(changes)
+
+    def cancel(self, job_id: int) -> None:
+        """See ``SlurmGateway.cancel``."""
+        pyslurm = self._pyslurm
+        with self._errors(f"cancel job {job_id}"):
+            try:
+                pyslurm.Job(job_id).cancel()
+            except pyslurm.RPCError as exc:
+                if exc.errno in (_INVALID_JOB_ID, _ALREADY_DONE):
+                    return
+                # pyslurm looks at errno and not at what the request returned, so that an old errno
+                # is taken for this request's: the job itself is the better witness.
+                job = self.jobs([job_id]).get(job_id)
+                if job is None or job.state in ("COMPLETING", "CANCELLED"):
+                    return
+                raise
+
+    def ended_job(self, job_id: int) -> SlurmJob | None:
+        """See ``SlurmGateway.ended_job``."""
+        pyslurm = self._pyslurm
+        with self._errors(f"ask slurmdbd for job {job_id}"):
+            jobs = pyslurm.db.Jobs.load(pyslurm.db.JobFilter(ids=[job_id]))
+        job = next((job for job in jobs.values() if job.id == job_id), None)
+        return None if job is None else _ended_job(job)
+
+    @contextlib.contextmanager
+    def _errors(
+        self,
+        what: str,
+        *,
+        sent: type[SlurmError] = SlurmUnavailable,
+        refused: type[SlurmError] = SlurmRefused,
+    ) -> Iterator[None]:
+        """Turn what pyslurm raises into our own errors, all of it."""
+        try:
+            yield
+        except self._pyslurm.PyslurmError as exc:
+            number, words = getattr(exc, "errno", None), str(exc) or "no reason given"
+            if number in _NOT_SENT:
+                raise SlurmUnavailable(
+                    f"slurmctld cannot be reached to {what} ({words}). Running desktops go on; "
+                    "try again in a while."
+                ) from exc
+            if number in _NO_ANSWER:
+                raise sent(f"slurmctld did not answer when asked to {what} ({words}).") from exc
+            if number in _DATABASE_AWAY:
+                raise SlurmUnavailable(f"slurmdbd cannot be reached to {what} ({words}).") from exc
+            raise refused(f"Slurm refused to {what}: {words}.") from exc
+        except (ValueError, OSError) as exc:
+            raise refused(f"Slurm was not asked to {what}: {exc}.") from exc
+
+
+def _job(job: Any) -> SlurmJob:
+    started, limit = _time(job.start_time), job.time_limit
+    running = job.state != "PENDING"
+    return SlurmJob(
+        job_id=job.id,
+        name=_text(job, "name"),
+        user_id=job.user_id if job.user_id is not None else -1,
+        state=job.state,
+        state_reason=_text(job, "state_reason"),
+        node=(job.batch_host or job.allocated_nodes or None) if running else None,
+        comment=_text(job, "comment"),
+        admin_comment=_text(job, "admin_comment"),
+        extra=_text(job, "extra"),
+        restart_count=job.requeue_count or 0,
+        submitted_at=_time(job.submit_time),
+        # While a job is pending this is when Slurm expects to start it.
+        started_at=started if running else None,
+        ended_at=_time(job.end_time),
+        expires_at=(
+            started + dt.timedelta(minutes=limit)
+            if running and started is not None and isinstance(limit, int)
+            else None
+        ),
+        exit_code=job.exit_code,
+        exit_signal=job.exit_code_signal,
+    )
+
+
+def _ended_job(job: Any) -> SlurmJob:
+    return SlurmJob(
+        job_id=job.id,
+        name=_text(job, "name"),
+        user_id=job.user_id if job.user_id is not None else -1,
+        # sacct's "CANCELLED by 1000" is CANCELLED to us.
+        state=str(job.state).split(" ", 1)[0],
+        node=job.nodelist or None,
+        comment=_text(job, "comment"),
+        admin_comment=_text(job, "admin_comment"),
+        extra=_text(job, "extra"),
+        submitted_at=_time(job.submit_time),
+        started_at=_time(job.start_time),
+        ended_at=_time(job.end_time),
+        exit_code=job.exit_code,
+        exit_signal=job.exit_code_signal,
+    )
+
+
+def _time(seconds: int | None) -> dt.datetime | None:
+    return dt.datetime.fromtimestamp(seconds, dt.UTC) if seconds else None
+
+
+def _text(job: Any, name: str) -> str:
+    try:
+        return getattr(job, name) or ""
+    except UnicodeDecodeError:
+        # A job's owner may write any bytes; what is no UTF-8 is nothing that we wrote.
+        return ""

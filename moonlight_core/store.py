@@ -1,0 +1,333 @@
+"""The records and leases in Redis: the only module that speaks to it.
+
+Every change is one Lua script, so it happens whole or not at all, and carries the revision that was
+read, so that of several services that decide at the same time one wins and the others look again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from importlib import resources
+from typing import TYPE_CHECKING, Any, cast
+
+import attrs
+from redis.client import PubSub
+
+from moonlight_core import keys, ports
+from moonlight_core.errors import QuotaExceeded, StoreError
+from moonlight_core.models import Lease, Session
+from moonlight_core.redis_client import redis_errors
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    import redis
+    from redis.commands.core import Script
+
+_log = logging.getLogger(__name__)
+_SCRIPTS = ("create", "update", "finish", "lease", "unlease", "restore", "release_orphan")
+_CLASHES = " ".join(str(difference) for difference in sorted(ports.CLASHES))
+_NO_NODE = "-"
+
+
+class SessionStore:
+    """The records of sessions and the leases on nodes.
+
+    Every method raises ``StoreUnavailable`` when Redis cannot be reached and ``StoreRefused`` when
+    it answers with an error; then nothing was changed, or the change is whole.
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._redis = client
+        self._scripts: Mapping[str, Script] = {
+            name: client.register_script(
+                resources.files("moonlight_core").joinpath("lua", f"{name}.lua").read_text("utf-8")
+            )
+            for name in _SCRIPTS
+        }
+
+    def ping(self) -> None:
+        """Do nothing but find out whether Redis answers."""
+        with redis_errors():
+            self._redis.ping()
+
+    def create(self, session: Session, *, limit: int) -> None:
+        """Write the record of a new session.
+
+        Args:
+            session: its first state.
+            limit: most live sessions its user may have, this one included; -1 for any number.
+
+        Raises:
+            QuotaExceeded: when the user has ``limit`` live sessions.
+        """
+        created = session.created_at.timestamp()
+        outcome, live = self._run(
+            "create",
+            [
+                keys.session(session.session_id),
+                keys.SESSIONS,
+                keys.LIVE,
+                keys.user_sessions(session.username),
+                keys.user_live(session.username),
+            ],
+            [session.session_id, created, limit, *_pairs(session.to_record())],
+        )
+        if outcome == 0:
+            raise QuotaExceeded(session.username, limit, live)
+        if outcome != 1:
+            raise StoreError(f"A session {session.session_id} exists already.")
+
+    def get(self, session_id: str) -> Session | None:
+        """The session of that id, or None."""
+        return next(iter(self.get_many([session_id])), None)
+
+    def get_many(self, session_ids: Iterable[str]) -> list[Session]:
+        """The sessions of these ids that there are, in one round trip."""
+        with redis_errors():
+            pipeline = self._redis.pipeline(transaction=False)
+            for session_id in session_ids:
+                pipeline.hgetall(keys.session(session_id))
+            records = cast("list[dict[str, str]]", pipeline.execute())
+        return [session for record in records if (session := _parse(record)) is not None]
+
+    def of_user(self, username: str) -> list[Session]:
+        """A user's sessions, the newest first, ended ones included until they are forgotten."""
+        return self._indexed(keys.user_sessions(username))
+
+    def all(self) -> list[Session]:
+        """Everybody's sessions, the newest first."""
+        return self._indexed(keys.SESSIONS)
+
+    def live(self) -> list[Session]:
+        """All sessions that have not ended, the oldest first."""
+        return list(reversed(self._indexed(keys.LIVE)))
+
+    def update(self, session: Session, *, announce: bool = False, **changes: Any) -> bool:
+        """Change fields of the record if it is still as ``session`` says.
+
+        Args:
+            session: the session as it was read.
+            announce: tell listeners of the events channel.
+            changes: new values by name; None removes one.
+
+        Returns:
+            whether the change was made; False means that somebody else changed or removed the
+            record meanwhile: read it again.
+        """
+        message = _message(session, changes) if announce else ""
+        return bool(
+            self._run(
+                "update",
+                [keys.session(session.session_id)],
+                [session.revision, keys.EVENTS, message, *_changes(session, changes)],
+            )
+        )
+
+    def finish(self, session: Session, *, keep_s: int, **changes: Any) -> bool:
+        """End a session: last changes, its lease back, the record kept for ``keep_s`` seconds.
+
+        Args:
+            session: the session as it was read.
+            keep_s: seconds to keep the record; 0 removes it.
+            changes: new values by name, ``status`` among them; None removes one.
+
+        Returns:
+            whether it was done; False as for ``update``.
+        """
+        return bool(
+            self._run(
+                "finish",
+                [
+                    keys.session(session.session_id),
+                    keys.LIVE,
+                    keys.user_live(session.username),
+                    keys.leases(session.slurm_node or _NO_NODE),
+                ],
+                [
+                    session.session_id,
+                    session.revision,
+                    keep_s,
+                    keys.EVENTS,
+                    _message(session, changes),
+                    *_changes(session, changes),
+                ],
+            )
+        )
+
+    def lease(
+        self, session: Session, node: str, displays: Sequence[int], base_ports: Sequence[int]
+    ) -> Lease | None:
+        """Take a slot on a node for a session, in one step that cannot be taken twice.
+
+        Args:
+            session: the session as it was read.
+            node: Slurm's name of the node.
+            displays: X displays that may be given, the preferred ones first.
+            base_ports: base ports that may be given, the preferred ones first.
+
+        Returns:
+            the lease (the same again if the session has one there); None when no slot is free, or
+            when somebody else changed the record meanwhile.
+        """
+        answer = self._run(
+            "lease",
+            [
+                keys.session(session.session_id),
+                keys.leases(node),
+                keys.blocked(node),
+                keys.NODES,
+            ],
+            [
+                session.session_id,
+                session.revision,
+                node,
+                _CLASHES,
+                len(displays),
+                *displays,
+                *base_ports,
+            ],
+        )
+        if answer[0] != 1:
+            return None
+        return Lease(node=node, display_num=answer[1], sunshine_port=answer[2])
+
+    def unlease(self, session: Session, *, block: Sequence[str] = (), block_s: int = 0) -> bool:
+        """Take a session's slot back and keep what is in ``block`` out of use for ``block_s``.
+
+        Args:
+            session: the session as it was read, with its lease.
+            block: ``display:<n>`` and ``port:<base port>`` words.
+            block_s: seconds.
+
+        Returns:
+            whether it was done; False as for ``update``.
+        """
+        node = session.slurm_node or _NO_NODE
+        return bool(
+            self._run(
+                "unlease",
+                [keys.session(session.session_id), keys.leases(node), keys.blocked(node)],
+                [session.session_id, session.revision, block_s, *block],
+            )
+        )
+
+    def restore(self, session: Session) -> bool:
+        """Write the record and the lease of a session Redis has lost; False if it has not."""
+        lease = session.lease
+        node = lease.node if lease else ""
+        return bool(
+            self._run(
+                "restore",
+                [
+                    keys.session(session.session_id),
+                    keys.SESSIONS,
+                    keys.LIVE,
+                    keys.user_sessions(session.username),
+                    keys.user_live(session.username),
+                    keys.leases(node or _NO_NODE),
+                    keys.NODES,
+                ],
+                [
+                    session.session_id,
+                    session.created_at.timestamp(),
+                    node,
+                    f"{lease.display_num} {lease.sunshine_port}" if lease else "",
+                    *_pairs(session.to_record()),
+                ],
+            )
+        )
+
+    def release_orphans(self, living: Collection[str]) -> int:
+        """Remove leases whose sessions are neither recorded as living nor in ``living``.
+
+        Args:
+            living: ids of the sessions whose jobs Slurm knows to hold a node.
+
+        Returns:
+            how many were removed.
+        """
+        removed = 0
+        with redis_errors():
+            nodes = cast("set[str]", self._redis.smembers(keys.NODES))
+            for node in nodes:
+                for session_id in cast("list[str]", self._redis.hkeys(keys.leases(node))):
+                    if session_id not in living:
+                        removed += self._run(
+                            "release_orphan",
+                            [keys.session(session_id), keys.leases(node)],
+                            [session_id, node],
+                        )
+        return removed
+
+    def claim_scan(self, every_s: int) -> bool:
+        """Whether it is the caller's turn to scan all jobs; at most one turn in ``every_s``."""
+        with redis_errors():
+            return bool(self._redis.set(keys.SCAN, "1", nx=True, ex=every_s))
+
+    def wait_for_nudge(self, timeout_s: float, stop: threading.Event) -> None:
+        """Sleep until somebody nudges, ``stop`` is set, or the time is over."""
+        try:
+            with redis_errors(), self._channel() as channel:
+                channel.subscribe(keys.EVENTS)
+                deadline = time.monotonic() + timeout_s
+                while time.monotonic() < deadline and not stop.is_set():
+                    message = channel.get_message(timeout=min(0.1, timeout_s))
+                    if message and message.get("data") == keys.NUDGE:
+                        return
+        except StoreError:
+            stop.wait(timeout_s)
+
+    def nudge(self) -> None:
+        """Ask every service for a round of reconcile at once."""
+        with redis_errors():
+            self._redis.publish(keys.EVENTS, keys.NUDGE)
+
+    def _channel(self) -> PubSub:
+        return PubSub(self._redis.connection_pool, ignore_subscribe_messages=True)
+
+    def _indexed(self, index: str) -> list[Session]:
+        with redis_errors():
+            session_ids = cast("list[str]", self._redis.zrevrange(index, 0, -1))
+            sessions = self.get_many(session_ids)
+            if len(sessions) < len(session_ids):
+                # The records of ended sessions expire by themselves; their ids are swept up here.
+                gone = set(session_ids) - {session.session_id for session in sessions}
+                expired = [
+                    session_id
+                    for session_id in gone
+                    if not self._redis.exists(keys.session(session_id))
+                ]
+                if expired:
+                    self._redis.zrem(index, *expired)
+        return sessions
+
+    def _run(self, name: str, names: list[str], args: Sequence[Any]) -> Any:
+        with redis_errors():
+            return self._scripts[name](keys=names, args=list(args))
+
+
+def _parse(record: dict[str, str]) -> Session | None:
+    if not record:
+        return None
+    try:
+        return Session.from_record(record)
+    except (ValueError, KeyError) as exc:
+        _log.error("A record in Redis cannot be read and is passed over: %s", exc)
+        return None
+
+
+def _pairs(record: Mapping[str, str]) -> list[str]:
+    return [part for pair in record.items() for part in pair]
+
+
+def _changes(session: Session, changes: Mapping[str, Any]) -> list[str]:
+    after = attrs.evolve(session, **changes).to_record()
+    return [part for name in changes for part in (name, after.get(name, ""))]
+
+
+def _message(session: Session, changes: Mapping[str, Any]) -> str:
+    after = attrs.evolve(session, **changes)
+    return f"{after.session_id} {after.status} {after.phase}"

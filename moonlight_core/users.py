@@ -1,0 +1,63 @@
+"""Accounts: who may have sessions, as the system's user database tells."""
+
+from __future__ import annotations
+
+import pwd
+import re
+
+import attrs
+
+from moonlight_core.errors import UserNotAllowed
+
+_NAME = re.compile(r"[a-z_][a-z0-9_.-]{0,31}")
+_NO_LOGIN = ("nologin", "false")
+
+
+@attrs.frozen(kw_only=True)
+class User:
+    """An account that may have sessions."""
+
+    name: str
+    uid: int
+    gid: int
+    home: str
+    shell: str
+
+
+def find_user(name: str, *, first_uid: int) -> User:
+    """The account of that name.
+
+    Args:
+        name: user name.
+        first_uid: accounts with a lower uid are system accounts.
+
+    Raises:
+        UserNotAllowed: when it is unknown, root or a system account, or may not log in.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise UserNotAllowed(
+            "The user name is not one of this system: names are made of a-z, 0-9, _, . and -."
+        )
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError:
+        raise UserNotAllowed(f"There is no account {name} on this system.") from None
+    if entry.pw_uid == 0 or entry.pw_uid < first_uid:
+        raise UserNotAllowed(f"{name} is a system account; sessions are for people.")
+    if entry.pw_shell.rpartition("/")[2] in _NO_LOGIN:
+        raise UserNotAllowed(f"The account {name} may not log in, so it may not have sessions.")
+    return User(
+        name=entry.pw_name,
+        uid=entry.pw_uid,
+        gid=entry.pw_gid,
+        home=entry.pw_dir,
+        shell=entry.pw_shell or "/bin/sh",
+    )
+
+
+def name_of(uid: int) -> str | None:
+    """The account name of a uid, or None."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return None

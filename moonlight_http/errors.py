@@ -1,0 +1,117 @@
+"""From core errors to answers: one table, and the shape that every error has.
+
+``{"error": "<a sentence>", "code": "<a stable word>", …}``; the class decides status and code, the
+error's own data is added where the caller can act on it.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import falcon
+
+from moonlight_core import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_log = logging.getLogger(__name__)
+
+RETRY_AFTER_S = 5
+
+TABLE: Mapping[type[errors.MoonlightError], tuple[str, str]] = {
+    errors.InvalidRequest: (falcon.HTTP_422, "invalid_value"),
+    errors.ImageNotFound: (falcon.HTTP_422, "image_not_found"),
+    errors.ImageUnavailable: (falcon.HTTP_409, "image_unavailable"),
+    errors.UserNotAllowed: (falcon.HTTP_403, "user_not_allowed"),
+    errors.SessionNotFound: (falcon.HTTP_404, "session_not_found"),
+    errors.QuotaExceeded: (falcon.HTTP_429, "quota_exceeded"),
+    errors.SubmitRejected: (falcon.HTTP_403, "submit_rejected"),
+    errors.SubmitOutcomeUnknown: (falcon.HTTP_503, "slurm_unavailable"),
+    errors.SlurmError: (falcon.HTTP_503, "slurm_unavailable"),
+    errors.StoreError: (falcon.HTTP_503, "store_unavailable"),
+    errors.RequestError: (falcon.HTTP_400, "bad_request"),
+    errors.MoonlightError: (falcon.HTTP_500, "internal_error"),
+}
+
+
+class Refusal(Exception):
+    """Raised for what is wrong with a request as HTTP, before the core sees it."""
+
+    def __init__(self, status: str, code: str, message: str) -> None:
+        self.status = status
+        self.code = code
+        super().__init__(message)
+
+
+def status_and_code(error: errors.MoonlightError) -> tuple[str, str]:
+    """The nearest entry of the table, from the error's class upwards."""
+    return next(TABLE[kind] for kind in type(error).__mro__ if kind in TABLE)
+
+
+def add_error_handlers(app: falcon.App[Any, Any]) -> None:
+    """Teach an application to answer every error in our shape."""
+    app.add_error_handler(Exception, _on_bug)
+    app.add_error_handler(falcon.HTTPError, _on_http_error)
+    app.add_error_handler(Refusal, _on_refusal)
+    app.add_error_handler(errors.MoonlightError, _on_core_error)
+    app.add_sink(_no_such_place, prefix="/")
+
+
+def _answer(resp: falcon.Response, status: str, code: str, message: str, **data: Any) -> None:
+    resp.status = status
+    resp.media = {"error": message, "code": code} | data
+    if status == falcon.HTTP_503:
+        resp.set_header("Retry-After", str(RETRY_AFTER_S))
+
+
+def _on_core_error(
+    _req: falcon.Request, resp: falcon.Response, error: errors.MoonlightError, _params: object
+) -> None:
+    status, code = status_and_code(error)
+    data: dict[str, Any] = {}
+    if isinstance(error, errors.InvalidRequest):
+        data["field"] = error.field
+    if isinstance(error, errors.QuotaExceeded):
+        data |= {"limit": error.limit, "current": error.current}
+    if status == falcon.HTTP_500:
+        _log.error("unexpected error", exc_info=error)
+    _answer(resp, status, code, str(error), **data)
+
+
+def _on_refusal(
+    _req: falcon.Request, resp: falcon.Response, error: Refusal, _params: object
+) -> None:
+    _answer(resp, error.status, error.code, str(error))
+
+
+def _on_http_error(
+    _req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, _params: object
+) -> None:
+    status = falcon.code_to_http_status(error.status)
+    code = status.partition(" ")[2].lower().replace(" ", "_").replace("-", "_")
+    message = error.description or error.title or status
+    if error.headers:
+        resp.set_headers(error.headers)
+    if status == falcon.HTTP_405:
+        message = f"This address does not take that method; it takes {resp.get_header('Allow')}."
+    _answer(resp, status, code, message)
+
+
+def _on_bug(req: falcon.Request, resp: falcon.Response, error: Exception, _params: object) -> None:
+    _log.error("a bug: %s %s", req.method, req.path, exc_info=error)
+    _answer(
+        resp,
+        falcon.HTTP_500,
+        "internal_error",
+        "Something went wrong in the service; its log tells the administrators what.",
+    )
+
+
+def _no_such_place(req: falcon.Request, resp: falcon.Response, **kwargs: Any) -> None:  # noqa: ARG001 - Falcon passes these by name
+    raise Refusal(
+        falcon.HTTP_404,
+        "not_found",
+        "There is nothing at this address; the API is below /api/moonlight.",
+    )

@@ -1,0 +1,105 @@
+"""The resources: each method reads a request, makes one core call and writes the answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import falcon
+
+from moonlight_http.errors import Refusal
+from moonlight_http.requests import flag, json_object
+
+if TYPE_CHECKING:
+    from moonlight_core import SessionManager
+    from moonlight_http.identity import Caller
+
+_SIZES = ("cpus", "memory_gb", "gpus", "hours", "width", "height", "fps")
+
+
+class Health:
+    """``/health``: whether the service works; for everybody, and without asking slurmctld."""
+
+    public = True
+
+    def __init__(self, manager: SessionManager) -> None:
+        self._manager = manager
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+        """200 always: a service that answers is up; ``status`` tells how well."""
+        checks = self._manager.check()
+        healthy = all(state == "ok" for state in checks.values())
+        resp.media = {
+            "status": "ok" if healthy else "degraded",
+            "service": "moonlight_backend",
+            "port": self._manager.settings.service.port,
+            "checks": checks,
+        }
+
+
+class Images:
+    """``/api/moonlight/images``: what can be asked for."""
+
+    def __init__(self, manager: SessionManager) -> None:
+        self._manager = manager
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+        """The catalogue."""
+        resp.media = {
+            "images": [
+                {
+                    "id": image.id,
+                    "name": image.name,
+                    "description": image.description,
+                    "icon": image.icon,
+                    "default": image.default,
+                    "available": image.available,
+                }
+                for image in self._manager.images()
+            ]
+        }
+
+
+class Sessions:
+    """``/api/moonlight/sessions``: the caller's sessions."""
+
+    def __init__(self, manager: SessionManager) -> None:
+        self._manager = manager
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """The caller's sessions, or with ``?all=true`` everybody's, for administrators."""
+        caller: Caller = req.context.caller
+        everybody = flag(req, "all")
+        if everybody and not caller.administrator:
+            raise Refusal(
+                falcon.HTTP_403, "not_administrator", "Only administrators see all sessions."
+            )
+        sessions = self._manager.list(user=None if everybody else caller.name)
+        resp.media = {"sessions": [session.to_json() for session in sessions]}
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Ask for a session."""
+        wanted: dict[str, Any] = json_object(req, ("image_id", *_SIZES))
+        session = self._manager.create(req.context.caller.name, **wanted)
+        resp.status = falcon.HTTP_201
+        resp.location = f"{req.path}/{session.session_id}"
+        resp.media = session.to_json()
+
+
+class SessionById:
+    """``/api/moonlight/sessions/{id}``: one session."""
+
+    def __init__(self, manager: SessionManager) -> None:
+        self._manager = manager
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: str) -> None:
+        """The session."""
+        resp.media = self._manager.get(session_id, user=_scope(req)).to_json()
+
+    def on_delete(self, req: falcon.Request, resp: falcon.Response, session_id: str) -> None:
+        """End the session; for one that ends or has ended the answer is the same."""
+        resp.media = self._manager.delete(session_id, user=_scope(req)).to_json()
+
+
+def _scope(req: falcon.Request) -> str | None:
+    caller: Caller = req.context.caller
+    return None if caller.administrator else caller.name

@@ -1,0 +1,137 @@
+"""The service process: waitress, the reconcile loop, and a clean end on SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import logging
+import os
+import signal
+import sys
+import threading
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import waitress
+
+from moonlight_core import SessionManager, Settings
+from moonlight_core.errors import MoonlightError
+from moonlight_core.slurm_worker import WorkerGateway
+from moonlight_http.app import create_app
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+_log = logging.getLogger("moonlight_http")
+# Requests under way when the service is asked to stop have this long, in seconds.
+_FINISH_S = 4
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the service until SIGTERM or SIGINT.
+
+    Returns:
+        the exit code: 0 after a clean end, 78 (EX_CONFIG) for a faulty configuration, 69
+        (EX_UNAVAILABLE) when the address cannot be listened on.
+    """
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(
+        level=arguments.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    try:
+        settings = Settings.load(arguments.config)
+        gateway = WorkerGateway(settings.slurm.conf, deadline_s=settings.slurm.deadline_s)
+        manager = SessionManager.from_config(arguments.config, gateway=gateway)
+    except MoonlightError as exc:
+        print(f"moonlight_http: {exc}", file=sys.stderr)
+        return os.EX_CONFIG
+    service = settings.service
+    try:
+        server = waitress.create_server(
+            create_app(manager),
+            host=service.host,
+            port=service.port,
+            threads=service.threads,
+            ident=None,
+            max_request_body_size=service.max_body_bytes,
+            max_request_header_size=16384,
+            channel_timeout=30,
+            clear_untrusted_proxy_headers=True,
+        )
+    except OSError as exc:
+        why = "something else listens there" if exc.errno == errno.EADDRINUSE else exc.strerror
+        print(
+            f"moonlight_http: cannot listen on {service.host}:{service.port}: {why}. Stop it, or "
+            "set [service] host and port.",
+            file=sys.stderr,
+        )
+        return os.EX_UNAVAILABLE
+    stop = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+        # waitress ends its loop on SystemExit, and then waits for the requests under way.
+        raise SystemExit(0)
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    loop = threading.Thread(
+        target=_reconcile_loop,
+        args=(manager, stop, service.reconcile_interval_s),
+        name="reconcile",
+        daemon=True,
+    )
+    loop.start()
+    _log.info("listening on %s:%d", service.host, service.port)
+    try:
+        server.run()
+    finally:
+        stop.set()
+        server.close()
+        loop.join(timeout=_FINISH_S)
+        gateway.close()
+        _log.info("stopped; sessions go on")
+    return os.EX_OK
+
+
+def _reconcile_loop(manager: SessionManager, stop: threading.Event, interval_s: float) -> None:
+    """Rounds until ``stop``; a trouble is told once when it begins and once when it is over."""
+    trouble = ""
+    while not stop.is_set():
+        try:
+            manager.reconcile()
+        except MoonlightError as exc:
+            if type(exc).__name__ != trouble:
+                _log.warning("reconcile waits: %s", exc)
+                trouble = type(exc).__name__
+        except Exception:  # noqa: BLE001 - the loop must outlive any bug in it
+            _log.exception("reconcile failed")
+        else:
+            if trouble:
+                _log.info("reconcile goes on")
+            trouble = ""
+        manager.wait_for_nudge(interval_s, stop)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m moonlight_http",
+        description="The HTTP service of Moonlight on Slurm. SIGTERM ends it; sessions go on.",
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="configuration file (default: $MOONLIGHT_CONFIG, then /etc/moonlight/moonlight.toml)",
+    )
+    parser.add_argument(
+        "--log-level",
+        default="info",
+        choices=("debug", "info", "warning", "error"),
+        help="least severe messages shown (default: info)",
+    )
+    parser.add_argument("--version", action="version", version=version("moonlight-slurm"))
+    return parser

@@ -1,0 +1,98 @@
+"""What several test folders share: settings, accounts, a private Redis."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+
+from moonlight_core import Settings
+from moonlight_core.errors import UserNotAllowed
+from moonlight_core.secret import Secret
+from moonlight_core.store import SessionStore
+from moonlight_core.testing import MemoryGateway
+from moonlight_core.users import User
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+USERS = {"alice": 2001, "bob": 2002, "carol": 2003}
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A redis-server of our own on a unix socket; none is a skip on a laptop, not in CI."""
+    program = shutil.which("redis-server")
+    if program is None:
+        if "CI" in os.environ:
+            pytest.fail("redis-server is missing")
+        pytest.skip("redis-server is not installed")
+    directory = tmp_path_factory.mktemp("redis")
+    path = directory / "redis.sock"
+    command = [program, "--port", "0", "--unixsocket", str(path), "--save", "", "--dir"]
+    with (directory / "log").open("w") as log:
+        server = subprocess.Popen([*command, str(directory)], stdout=log)
+    deadline = time.monotonic() + 10
+    while not path.exists():
+        assert time.monotonic() < deadline, (directory / "log").read_text()
+        time.sleep(0.01)
+    yield f"unix://{path}"
+    server.terminate()
+    server.wait(timeout=10)
+
+
+@pytest.fixture
+def redis_client(redis_url: str) -> Iterator[redis.Redis]:
+    """An empty database of the private Redis."""
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+def store(redis_client: redis.Redis) -> SessionStore:
+    """A store on the private Redis."""
+    return SessionStore(redis_client)
+
+
+@pytest.fixture
+def gateway() -> MemoryGateway:
+    """A Slurm without a Slurm."""
+    return MemoryGateway()
+
+
+@pytest.fixture
+def secret() -> Secret:
+    """The service's secret."""
+    return Secret("0123456789abcdef" * 4)
+
+
+@pytest.fixture
+def make_settings(tmp_path: Path) -> Callable[..., Settings]:
+    """Settings of a document whose image file exists."""
+    (tmp_path / "sunshine_xfce4.sif").touch()
+
+    def make(**document: dict[str, object]) -> Settings:
+        document["paths"] = {"images": str(tmp_path)} | document.get("paths", {})
+        return Settings.from_mapping(document, {})
+
+    return make
+
+
+@pytest.fixture
+def resolve_user() -> Callable[..., User]:
+    """Accounts that do not depend on the machine's."""
+
+    def resolve(name: str, *, first_uid: int) -> User:
+        if USERS.get(name, 0) < first_uid:
+            raise UserNotAllowed(f"There is no account {name} on this system.")
+        uid = USERS[name]
+        return User(name=name, uid=uid, gid=uid, home=f"/home/{name}", shell="/bin/bash")
+
+    return resolve

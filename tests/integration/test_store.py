@@ -1,0 +1,283 @@
+"""The records and leases on a real Redis: whole changes, no double lease, nobody else's keys."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+import redis
+from session_factory import session
+
+from moonlight_core import keys, ports
+from moonlight_core.errors import QuotaExceeded, StoreRefused, StoreUnavailable
+from moonlight_core.models import Lease, Session, Status
+from moonlight_core.store import SessionStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DISPLAYS = range(10, 100)
+PORTS = ports.pack(47989, 48010, 90)
+
+
+def created(store: SessionStore, **changes: object) -> Session:
+    """A session that is recorded."""
+    one = session(**changes)
+    store.create(one, limit=-1)
+    return one
+
+
+def test_a_created_session_is_found_everywhere(store: SessionStore) -> None:
+    """By id, by user, among all and among the live."""
+    one = created(store)
+    assert store.get(one.session_id) == one
+    assert store.of_user("alice") == [one]
+    assert store.all() == [one]
+    assert store.live() == [one]
+    assert store.of_user("bob") == []
+
+
+def test_the_limit_counts_live_sessions_only(store: SessionStore) -> None:
+    """An ended session gives its place back."""
+    first = session()
+    store.create(first, limit=2)
+    store.create(session(), limit=2)
+    with pytest.raises(QuotaExceeded) as caught:
+        store.create(session(), limit=2)
+    assert (caught.value.limit, caught.value.current) == (2, 2)
+    assert store.finish(first, keep_s=60, status=Status.STOPPED)
+    store.create(session(), limit=2)
+
+
+def test_fifty_creates_at_once_at_a_limit_of_three(store: SessionStore) -> None:
+    """Exactly three win."""
+
+    def create(_: int) -> bool:
+        try:
+            store.create(session(), limit=3)
+        except QuotaExceeded:
+            return False
+        return True
+
+    with ThreadPoolExecutor(16) as pool:
+        assert sum(pool.map(create, range(50))) == 3
+    assert len(store.live()) == 3
+
+
+def test_a_change_on_an_old_revision_is_not_made(store: SessionStore) -> None:
+    """Who decided on what is no longer true looks again."""
+    one = created(store)
+    assert store.update(one, job_id=7, reason=None)
+    assert not store.update(one, job_id=8)
+    now = store.get(one.session_id)
+    assert now is not None
+    assert (now.job_id, now.reason, now.revision) == (7, None, 1)
+
+
+def test_of_a_hundred_changes_on_one_revision_one_is_made(store: SessionStore) -> None:
+    """The comparison is inside Redis."""
+    one = created(store)
+    with ThreadPoolExecutor(16) as pool:
+        made = list(pool.map(lambda n: store.update(one, job_id=n), range(100)))
+    assert sum(made) == 1
+
+
+def test_an_end_releases_all_and_expires(store: SessionStore, redis_client: redis.Redis) -> None:
+    """The lease goes back, the live sets forget it, the record gets a time to live."""
+    one = created(store)
+    assert store.lease(one, "viz1", DISPLAYS, PORTS)
+    one = store.get(one.session_id) or one
+    assert store.finish(one, keep_s=100, status=Status.FAILED, reason="x")
+    assert store.live() == []
+    assert redis_client.hlen(keys.leases("viz1")) == 0
+    assert 0 < redis_client.ttl(keys.session(one.session_id)) <= 100
+    assert [ended.status for ended in store.of_user("alice")] == [Status.FAILED]
+
+
+def test_an_expired_record_leaves_the_indexes(
+    store: SessionStore, redis_client: redis.Redis
+) -> None:
+    """A listing sweeps what Redis has forgotten."""
+    one = created(store)
+    redis_client.delete(keys.session(one.session_id))
+    assert store.of_user("alice") == []
+    assert redis_client.zcard(keys.user_sessions("alice")) == 0
+
+
+def test_six_sessions_fit_a_node_and_the_seventh_waits(store: SessionStore) -> None:
+    """Displays from :10, ports that never clash; another node begins anew."""
+    leases = [store.lease(created(store), "viz1", DISPLAYS, PORTS) for _ in range(7)]
+    assert leases[6] is None
+    taken = [lease for lease in leases if lease]
+    assert [lease.display_num for lease in taken] == [10, 11, 12, 13, 14, 15]
+    assert [lease.sunshine_port for lease in taken] == list(PORTS)
+    assert store.lease(created(store), "viz2", DISPLAYS, PORTS) == Lease(
+        node="viz2", display_num=10, sunshine_port=47989
+    )
+
+
+def test_a_lease_asked_for_again_is_the_same(store: SessionStore) -> None:
+    """A crash after the lease loses nothing."""
+    one = created(store)
+    first = store.lease(one, "viz1", DISPLAYS, PORTS)
+    again = store.lease(attrs.evolve(one, revision=1), "viz1", DISPLAYS, PORTS)
+    assert first == again
+
+
+def test_a_lease_for_an_old_revision_is_not_given(
+    store: SessionStore, redis_client: redis.Redis
+) -> None:
+    """A session that somebody ended meanwhile leaks no slot."""
+    one = created(store)
+    assert store.update(one, status=Status.STOPPING)
+    assert store.lease(one, "viz1", DISPLAYS, PORTS) is None
+    assert redis_client.hlen(keys.leases("viz1")) == 0
+
+
+def test_a_port_of_another_configuration_still_counts(store: SessionStore) -> None:
+    """Leases taken under an earlier port range keep their sockets."""
+    store.lease(created(store), "viz1", DISPLAYS, [47990])
+    second = store.lease(created(store), "viz1", DISPLAYS, PORTS)
+    assert second is not None
+    assert not ports.clash(second.sunshine_port, 47990)
+
+
+def test_a_blocked_part_of_a_slot_is_passed_over(store: SessionStore) -> None:
+    """Display and port are blocked apart, on one node, for a time."""
+    one = created(store)
+    store.lease(one, "viz1", DISPLAYS, PORTS)
+    one = store.get(one.session_id) or one
+    assert store.unlease(one, block=["port:47989"], block_s=60)
+    one = store.get(one.session_id) or one
+    assert one.lease is None
+    assert store.lease(one, "viz1", DISPLAYS, PORTS) == Lease(
+        node="viz1", display_num=10, sunshine_port=47992
+    )
+    other = store.lease(created(store), "viz2", DISPLAYS, PORTS)
+    assert other is not None
+    assert other.sunshine_port == 47989
+
+
+def test_leases_taken_by_many_at_once_never_clash(
+    store: SessionStore, redis_url: str
+) -> None:
+    """64 sessions, four nodes, sixteen connections: exactly 24 leases, none of them twice."""
+    sessions = [created(store) for _ in range(64)]
+    local = threading.local()
+
+    def lease(number: int) -> Lease | None:
+        if not hasattr(local, "store"):
+            local.store = SessionStore(redis.Redis.from_url(redis_url, decode_responses=True))
+        found: Lease | None = local.store.lease(
+            sessions[number], f"viz{number % 4}", DISPLAYS, PORTS
+        )
+        return found
+
+    with ThreadPoolExecutor(16) as pool:
+        leases = [lease for lease in pool.map(lease, range(64)) if lease]
+    assert len(leases) == 24
+    for one, other in combinations(leases, 2):
+        if one.node == other.node:
+            assert one.display_num != other.display_num
+            assert not ports.clash(one.sunshine_port, other.sunshine_port)
+
+
+def test_orphaned_leases_are_released_and_living_ones_kept(
+    store: SessionStore, redis_client: redis.Redis
+) -> None:
+    """Without a record, with an ended one, or elsewhere: released. Alive in Slurm: kept."""
+    living, ended = created(store), created(store)
+    store.lease(living, "viz1", DISPLAYS, PORTS)
+    redis_client.hset(keys.leases("viz1"), ended.session_id, "11 47992")
+    redis_client.hset(keys.leases("viz1"), "ml-gone-0", "12 47996")
+    redis_client.hset(keys.leases("viz1"), "ml-slurm-knows-it", "13 47999")
+    store.finish(ended, keep_s=60, status=Status.STOPPED)
+    assert store.release_orphans({"ml-slurm-knows-it"}) == 2
+    assert set(redis_client.hkeys(keys.leases("viz1"))) == {
+        living.session_id,
+        "ml-slurm-knows-it",
+    }
+
+
+def test_a_restored_session_has_its_lease(store: SessionStore, redis_client: redis.Redis) -> None:
+    """And nothing is restored over a record that is there."""
+    one = session(slurm_node="viz1", display_num=10, sunshine_port=47989)
+    assert store.restore(one)
+    assert not store.restore(one)
+    assert store.live() == [one]
+    assert redis_client.hgetall(keys.leases("viz1")) == {one.session_id: "10 47989"}
+
+
+def test_every_key_is_ours(store: SessionStore, redis_client: redis.Redis) -> None:
+    """Whatever is done, nothing outside moonlight: is touched."""
+    redis_client.hset("vnc:session:1", "display", "1")
+    one = created(store)
+    store.lease(one, "viz1", DISPLAYS, PORTS)
+    store.claim_scan(10)
+    one = store.get(one.session_id) or one
+    store.unlease(one, block=["display:10"], block_s=9)
+    one = store.get(one.session_id) or one
+    store.finish(one, keep_s=60, status=Status.STOPPED)
+    foreign = [key for key in redis_client.keys() if not key.startswith("moonlight:")]
+    assert foreign == ["vnc:session:1"]
+    assert redis_client.hgetall("vnc:session:1") == {"display": "1"}
+
+
+def test_a_damaged_record_is_passed_over(store: SessionStore, redis_client: redis.Redis) -> None:
+    """One bad record does not hide the others."""
+    one, bad = created(store), created(store)
+    redis_client.hset(keys.session(bad.session_id), "created_at", "yesterday")
+    assert store.of_user("alice") == [one]
+    assert redis_client.zcard(keys.user_sessions("alice")) == 2
+
+
+def test_the_scan_is_one_callers_turn(store: SessionStore) -> None:
+    """At most one scan in a period, whoever asks."""
+    assert [store.claim_scan(60) for _ in range(3)] == [True, False, False]
+
+
+def test_a_nudge_wakes_the_waiting(store: SessionStore) -> None:
+    """Long before its time."""
+    stop, woken = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        store.wait_for_nudge(30, stop)
+        woken.set()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    while not woken.wait(0.05):
+        store.nudge()
+    thread.join(timeout=5)
+    assert not thread.is_alive()
+
+
+def test_a_redis_that_is_away_is_said_to_be(tmp_path: object) -> None:
+    """Every call, and the wait for a nudge still waits."""
+    away = SessionStore(redis.Redis(unix_socket_path=f"{tmp_path}/none", decode_responses=True))
+    calls: list[Callable[[], object]] = [
+        away.ping,
+        away.all,
+        lambda: away.get("x"),
+        lambda: created(away),
+        lambda: away.update(session(), job_id=1),
+    ]
+    for call in calls:
+        with pytest.raises(StoreUnavailable, match="Redis does not answer"):
+            call()
+    away.wait_for_nudge(0.01, threading.Event())
+
+
+def test_a_full_redis_is_said_to_be(store: SessionStore, redis_client: redis.Redis) -> None:
+    """An error answer is not an absence, and nothing is half written."""
+    redis_client.config_set("maxmemory", "1")
+    try:
+        with pytest.raises(StoreRefused, match="memory"):
+            created(store)
+    finally:
+        redis_client.config_set("maxmemory", "0")
+    assert redis_client.keys("moonlight:*") == []

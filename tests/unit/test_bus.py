@@ -1,0 +1,86 @@
+"""What travels through slurmctld: exact ways there and back, and nothing believed of forgeries."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moonlight_core.bus import Mark, Report, comment_of, session_id_of
+from moonlight_core.gateway import SlurmJob
+from moonlight_core.models import Lease
+from moonlight_core.session_id import new_session_id
+
+SIZES = {
+    "cpus": 4, "memory_gb": 8, "gpus": 1, "hours": 8, "width": 1920, "height": 1080, "fps": 60
+}  # fmt: skip
+
+
+def job(**changes: object) -> SlurmJob:
+    """A job with these attributes."""
+    return SlurmJob(**{"job_id": 1, "name": "x", "user_id": 2001, "state": "RUNNING"} | changes)
+
+
+@pytest.mark.parametrize("lease", [None, Lease(node="viz-01.x", display_num=10, sunshine_port=47989)])
+def test_a_mark_comes_back_as_it_went(lease: Lease | None) -> None:
+    """With and without a lease."""
+    mark = Mark(
+        session_id=new_session_id("a.b-c_d"),
+        image_id="xfce4",
+        sizes=SIZES,
+        lease=lease,
+        restart_count=2 if lease else 0,
+    )
+    assert Mark.of_job(job(admin_comment=mark.text())) == mark
+
+
+@pytest.mark.parametrize("text", ["", "moonlight:", "something of an admin", "moonlight:ml-x-1 image=y"])
+def test_another_admin_comment_is_no_mark(text: str) -> None:
+    """What is not ours is left alone."""
+    assert Mark.of_job(job(admin_comment=text)) is None
+
+
+@given(st.text(max_size=300))
+def test_any_report_is_survived(extra: str) -> None:
+    """The owner can write anything."""
+    Report.of_job(job(extra=extra))
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["phase", "reason", "log", "busy", "display", "port", "restart"]),
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=50) | st.lists(st.none()),
+    )
+)
+def test_any_json_report_is_survived(document: dict[str, object]) -> None:
+    """Wrong types are as good as missing."""
+    report = Report.of_job(job(extra=json.dumps(document)))
+    if report is not None:
+        assert isinstance(report.phase, str)
+        assert report.sunshine_port is None or 0 <= report.sunshine_port < 65536
+
+
+def test_a_report_is_bounded_and_harmless() -> None:
+    """No terminal control sequence and no novel reaches a record."""
+    report = Report.of_job(job(extra=json.dumps({"phase": "failed", "reason": "\x1b[2Jx" * 1000})))
+    assert report is not None
+    assert report.reason is not None
+    assert "\x1b" not in report.reason
+    assert len(report.reason) <= 500
+
+
+def test_a_report_travels_in_the_comment_too() -> None:
+    """Where a site lets the scheduler read Extra."""
+    comment = comment_of(new_session_id("alice")) + ' {"phase":"ready"}'
+    report = Report.of_job(job(comment=comment))
+    assert report is not None
+    assert report.phase == "ready"
+    assert session_id_of(job(comment=comment)) is not None
+
+
+@pytest.mark.parametrize("comment", ["", "moonlight:", "moonlight:../../etc", "ml-alice-0"])
+def test_a_comment_that_names_no_session(comment: str) -> None:
+    """Only a well-formed id is one."""
+    assert session_id_of(job(comment=comment)) is None
