@@ -1,0 +1,92 @@
+"""The session image: built from ``definitions/`` by an ordinary user of the cluster, and kept."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+from devcluster import layout, store
+from devcluster.keys import key_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from devcluster.head import Inside
+    from devcluster.machine import Machine
+    from devcluster.progress import Progress
+
+_BUILDER_ID = 1500
+_CACHE_INSIDE = "/var/cache/moonlight-dev/images"
+_NAMES = (f"sunshine_{layout.IMAGE_ID}.sif", f"sunshine_{layout.IMAGE_ID}.sif.json")
+
+
+def image_key(host: Machine, sunshine_deb: Path | None) -> str:
+    """The name of the image that this checkout would build."""
+    definitions = layout.CHECKOUT / "definitions"
+    return key_of(
+        host.mirror,
+        definitions / "build",
+        definitions / f"sunshine_{layout.IMAGE_ID}.def",
+        sunshine_deb or layout.CHECKOUT / "tests/sunshine_standin",
+    )
+
+
+def provide(
+    paths: layout.Paths,
+    host: Machine,
+    inside: Inside,
+    progress: Progress,
+    sunshine_deb: Path | None,
+) -> None:
+    """Have the image at /opt/apptainers, building it only when its ingredients have changed."""
+    key = image_key(host, sunshine_deb)
+    folder = paths.cache / "images"
+    if store.kept(folder, key) is None:
+        with progress.step("image") as step:
+
+            def build(part: Path) -> None:
+                _build(part, host, inside, step.log, sunshine_deb)
+
+            store.make(folder, key, build)
+    _publish(folder / key, paths.state / "apptainers")
+
+
+def _build(part: Path, host: Machine, inside: Inside, log: Path, sunshine_deb: Path | None) -> None:
+    os.chown(part, _BUILDER_ID, _BUILDER_ID)
+    if sunshine_deb:
+        # The cluster sees only the checkout and its own folders.
+        shutil.copyfile(sunshine_deb, part / "sunshine.deb")
+    script = (
+        'out=$1 mirror=$2 image=$3; deb=$out/sunshine.deb; if [ ! -e "$deb" ]; then'
+        ' /src/tests/sunshine_standin/build-deb "$out" && deb=$(echo "$out"/*.deb); fi;'
+        ' exec nice -n 5 /src/definitions/build "$image" --output "$out" --sunshine-deb "$deb"'
+        ' --debian-mirror "$mirror"'
+    )
+    arguments = [f"{_CACHE_INSIDE}/{part.name}", host.mirror, layout.IMAGE_ID]
+    inside.work(
+        [
+            *("setpriv", "--reuid", "builder", "--regid", "builder", "--init-groups", "--"),
+            *("bash", "-ec", script, "build-image", *arguments),
+        ],
+        log,
+        what="Building the image",
+        hint="The end of the log says why; ./dev up builds it again.",
+        HOME="/var/lib/builder",
+        USER="builder",
+    )
+    for name in _NAMES:
+        os.chown(part / name, 0, 0)
+        (part / name).chmod(0o644)
+
+
+def _publish(kept: Path, folder: Path) -> None:
+    """Link the kept image to where the cluster looks for it; never is there half a file."""
+    for name in _NAMES:
+        target = folder / name
+        if target.exists() and target.samefile(kept / name):
+            continue
+        part = folder / f"{store.PART}{name}"
+        part.unlink(missing_ok=True)
+        os.link(kept / name, part)
+        part.rename(target)

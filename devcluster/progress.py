@@ -1,0 +1,120 @@
+"""Shows steps and their elapsed time: a live line on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
+
+from devcluster.errors import CancelledError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_TICK_S = 0.2
+_FRAMES = "|/-\\"
+
+
+def minutes(seconds: float) -> str:
+    """Elapsed time as m:ss."""
+    whole = int(seconds)
+    return f"{whole // 60}:{whole % 60:02d}"
+
+
+class Step:
+    """One running step; `detail` is shown beside its name."""
+
+    def __init__(self, name: str, log: Path) -> None:
+        self.name = name
+        self.log = log
+        self.begun = time.monotonic()
+        self.detail = ""
+        self.result = "done"
+
+
+class Progress:
+    """Writes to one stream; safe to use from several threads."""
+
+    def __init__(self, logs: Path, stream: TextIO = sys.stderr, *, quiet: bool = False) -> None:
+        self._logs = logs
+        self._stream = stream
+        self._live = stream.isatty() and not quiet
+        self._quiet = quiet
+        self._running: list[Step] = []
+        self._lock = threading.RLock()
+        self._begun = time.monotonic()
+        self._drawn = False
+        if self._live:
+            threading.Thread(target=self._tick, daemon=True).start()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the command began."""
+        return time.monotonic() - self._begun
+
+    def say(self, text: str) -> None:
+        """Print a line of its own, between the steps."""
+        with self._lock:
+            self._erase()
+            self._stream.write(f"{text}\n")
+            self._stream.flush()
+
+    def event(self, text: str) -> None:
+        """Print something that happened now, with the elapsed time."""
+        if not self._quiet:
+            self.say(f"[{minutes(self.elapsed_s)}] {text}")
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[Step]:
+        """Run the body as a step; at its end its `result` is printed, or that it failed.
+
+        The step's log is named after it and begins empty.
+        """
+        step = Step(name, self._logs / f"{name.replace(' ', '-')}.log")
+        step.log.unlink(missing_ok=True)
+        with self._lock:
+            self._running.append(step)
+        if not self._live:
+            self.event(f"{name} ...")
+        try:
+            yield step
+        except (KeyboardInterrupt, CancelledError):
+            step.result = "interrupted"
+            raise
+        except BaseException:
+            step.result = "FAILED"
+            raise
+        finally:
+            with self._lock:
+                self._running.remove(step)
+                self.event(f"{name}: {step.result} ({time.monotonic() - step.begun:.1f} s)")
+
+    def _tick(self) -> None:
+        frame = 0
+        while True:
+            time.sleep(_TICK_S)
+            frame += 1
+            with self._lock:
+                if self._running:
+                    self._draw(_FRAMES[frame % len(_FRAMES)])
+
+    def _draw(self, frame: str) -> None:
+        now = time.monotonic()
+        parts = [
+            f"{step.name} {minutes(now - step.begun)}" + (f" {step.detail}" if step.detail else "")
+            for step in self._running
+        ]
+        line = f"[{minutes(self.elapsed_s)}] {frame} {' · '.join(parts)}"
+        columns = shutil.get_terminal_size().columns
+        self._stream.write(f"\r\x1b[K{line[: columns - 1]}")
+        self._stream.flush()
+        self._drawn = True
+
+    def _erase(self) -> None:
+        if self._drawn:
+            self._stream.write("\r\x1b[K")
+            self._drawn = False

@@ -1,0 +1,38 @@
+"""``./dev test``: lint and all tests, on the head, as root."""
+
+from __future__ import annotations
+
+import subprocess
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from devcluster import head
+from devcluster.process import DIE_WITH_PARENT
+
+if TYPE_CHECKING:
+    from devcluster.lock import Holder
+    from devcluster.machine import Machine
+
+_PATIENCE_S = 30.0
+
+
+def run(holder: Holder, host: Machine, *, lint: bool, arguments: list[str]) -> int:
+    """Run them on this terminal, pytest's summary last; returns the exit code."""
+    script = [
+        "/usr/local/lib/moonlight-dev/run-tests",
+        *([] if lint else ["--no-lint"]),
+        *arguments,
+    ]
+    process = subprocess.Popen(
+        [*DIE_WITH_PARENT, *head.inside(holder.pid, [*DIE_WITH_PARENT, *script])],
+        stdin=subprocess.DEVNULL,
+        env=host.environment(),
+    )
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        # A Ctrl-C reaches pytest too, whose fixtures then end what they started.
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_PATIENCE_S)
+        process.kill()
+        raise
