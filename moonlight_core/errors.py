@@ -17,6 +17,7 @@ Nothing here knows about HTTP; ``moonlight_http`` maps these classes to status c
     │   ├── SlurmNotUsable       pyslurm or slurm.conf is missing or does not fit
     │   ├── SlurmUnavailable     slurmctld cannot be reached now; nothing was done
     │   ├── SubmitRejected       slurmctld refused the job
+    │   │   └── NotPermitted     … because the user may not use the account, partition or QoS
     │   ├── SubmitOutcomeUnknown the job may or may not exist
     │   └── SlurmRefused         slurmctld refused another request
     └── StoreError               what Redis said, or did not say
@@ -117,6 +118,10 @@ class SlurmUnavailable(SlurmError):
 
 class SubmitRejected(SlurmError):
     """Raised when slurmctld refused a job; the message holds slurmctld's own words."""
+
+
+class NotPermitted(SubmitRejected):
+    """Raised when the user may not use the account, partition or QoS that sessions use."""
 
 
 class SubmitOutcomeUnknown(SlurmError):

@@ -204,18 +204,16 @@ class Follower:
         """Give a session that holds a node its slot there."""
         lease = self._store.lease(session, node, self._displays, self._base_ports)
         if lease is None:
-            seen = self._seen(session, job, stage_of(job.state), None)
-            return self._change(
-                session,
-                **seen
-                | {
-                    "phase": "waiting_for_slot",
-                    "reason": f"Waiting for a free display and port on {node}.",
-                },
-            )
+            waiting = {
+                "phase": "waiting_for_slot",
+                "reason": f"Waiting for a free display and port on {node}.",
+            }
+            seen = self._seen(session, job, stage_of(job.state), None) | waiting
+            return self._change(session, **seen)
         leased = self._store.get(session.session_id)
         if leased is not None:
             self._vouch(leased, job)
+            self._change(leased, **self._seen(leased, job, stage_of(job.state), None))
         return True
 
     def _vouch(self, session: Session, job: SlurmJob) -> None:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import errno
 import os
 from typing import TYPE_CHECKING, Any
 
 from moonlight_core.errors import (
+    NotPermitted,
     SlurmError,
     SlurmNotUsable,
     SlurmRefused,
@@ -31,30 +33,48 @@ if TYPE_CHECKING:
 # From slurm/slurm_errno.h. Before a request is sent, nothing can have happened …
 _NOT_SENT = frozenset(
     {
+        errno.ECONNREFUSED,
+        errno.EHOSTUNREACH,
         1001,  # SLURM_COMMUNICATIONS_CONNECTION_ERROR
+        1013,  # SLURM_COMMUNICATIONS_MISSING_SOCKET_ERROR
+        1021,  # SLURM_COMMUNICATIONS_CONNECT_TIMEOUT
         1800,  # SLURMCTLD_COMMUNICATIONS_CONNECTION_ERROR
         1804,  # SLURMCTLD_COMMUNICATIONS_BACKOFF
-        2046,  # ESLURM_IN_STANDBY_MODE of older versions
-        111,  # ECONNREFUSED
-        113,  # EHOSTUNREACH
+        2027,  # ESLURM_IN_STANDBY_MODE
+        2131,  # ESLURM_IN_STANDBY_USE_BACKUP
     }
 )
 # … and after it, nobody knows.
 _NO_ANSWER = frozenset(
     {
+        errno.ETIMEDOUT,
+        errno.ECONNRESET,
+        errno.EPIPE,
         1002,  # SLURM_COMMUNICATIONS_SEND_ERROR
         1003,  # SLURM_COMMUNICATIONS_RECEIVE_ERROR
         1004,  # SLURM_COMMUNICATIONS_SHUTDOWN_ERROR
+        1019,  # SLURM_COMMUNICATIONS_REJECTED
+        1020,  # SLURM_COMMUNICATIONS_QUIESCE_TIMEOUT
+        1022,  # SLURM_COMMUNICATIONS_WRITE_TIMEOUT
+        1023,  # SLURM_COMMUNICATIONS_READ_TIMEOUT
         1801,  # SLURMCTLD_COMMUNICATIONS_SEND_ERROR
         1802,  # SLURMCTLD_COMMUNICATIONS_RECEIVE_ERROR
         1803,  # SLURMCTLD_COMMUNICATIONS_SHUTDOWN_ERROR
-        5001,  # SLURM_PROTOCOL_SOCKET_IMPL_ZERO_RECV_LENGTH
-        5003,  # SLURM_PROTOCOL_SOCKET_ZERO_BYTES_SENT
+        1805,  # SLURMCTLD_COMMUNICATIONS_HARD_DROP
         5004,  # SLURM_PROTOCOL_SOCKET_IMPL_TIMEOUT
-        110,  # ETIMEDOUT
+        5005,  # SLURM_PROTOCOL_SOCKET_ZERO_BYTES_SENT
     }
 )
-_DATABASE_AWAY = frozenset({7000, 7003})  # ESLURM_DB_CONNECTION and …_INVALID
+_DATABASE_AWAY = frozenset({7000, 7008})  # ESLURM_DB_CONNECTION, ESLURM_DB_CONNECTION_INVALID
+_NOT_PERMITTED = frozenset(
+    {
+        2002,  # ESLURM_ACCESS_DENIED
+        2003,  # ESLURM_JOB_MISSING_REQUIRED_PARTITION_GROUP
+        2045,  # ESLURM_INVALID_ACCOUNT
+        2066,  # ESLURM_INVALID_QOS
+        2130,  # ESLURM_PARTITION_ASSOC
+    }
+)
 # Up to this many jobs are asked for one by one.
 _FEW = 16
 _INVALID_JOB_ID = 2017  # ESLURM_INVALID_JOB_ID
@@ -109,7 +129,7 @@ class PyslurmGateway:
             group_id=spec.group_id,
             working_directory=spec.working_directory,
             standard_output=spec.output,
-            standard_input="/dev/null",
+            standard_in="/dev/null",
             partitions=[spec.partition],
             qos=spec.qos,
             account=spec.account or None,
@@ -207,6 +227,11 @@ class PyslurmGateway:
                 raise sent(f"slurmctld did not answer when asked to {what} ({words}).") from exc
             if number in _DATABASE_AWAY:
                 raise SlurmUnavailable(f"slurmdbd cannot be reached to {what} ({words}).") from exc
+            if refused is SubmitRejected and number in _NOT_PERMITTED:
+                raise NotPermitted(
+                    f"Slurm refused to {what}: {words}. Ask the administrators for the right to "
+                    "use the account, partition and QoS of sessions."
+                ) from exc
             raise refused(f"Slurm refused to {what}: {words}.") from exc
         except (ValueError, OSError) as exc:
             raise refused(f"Slurm was not asked to {what}: {exc}.") from exc

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from moonlight_core.errors import SlurmRefused, SlurmUnavailable, SubmitRejected
+from moonlight_core.errors import NotPermitted, SlurmRefused, SlurmUnavailable, SubmitRejected
 from moonlight_core.gateway import COMMENT_PREFIX, SlurmJob
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class MemoryGateway:
                 "Slurm refused to submit the job: Invalid partition name specified."
             )
         if spec.qos not in self._qos:
-            raise SubmitRejected("Slurm refused to submit the job: Invalid qos specification.")
+            raise NotPermitted("Slurm refused to submit the job: Invalid qos specification.")
         with self._lock:
             job_id = len(self._jobs) + 1
             self.specs[job_id] = spec

@@ -162,9 +162,7 @@ def test_a_blocked_part_of_a_slot_is_passed_over(store: SessionStore) -> None:
     assert other.sunshine_port == 47989
 
 
-def test_leases_taken_by_many_at_once_never_clash(
-    store: SessionStore, redis_url: str
-) -> None:
+def test_leases_taken_by_many_at_once_never_clash(store: SessionStore, redis_url: str) -> None:
     """64 sessions, four nodes, sixteen connections: exactly 24 leases, none of them twice."""
     sessions = [created(store) for _ in range(64)]
     local = threading.local()

@@ -23,7 +23,9 @@ def job(**changes: object) -> SlurmJob:
     return SlurmJob(**{"job_id": 1, "name": "x", "user_id": 2001, "state": "RUNNING"} | changes)
 
 
-@pytest.mark.parametrize("lease", [None, Lease(node="viz-01.x", display_num=10, sunshine_port=47989)])
+@pytest.mark.parametrize(
+    "lease", [None, Lease(node="viz-01.x", display_num=10, sunshine_port=47989)]
+)
 def test_a_mark_comes_back_as_it_went(lease: Lease | None) -> None:
     """With and without a lease."""
     mark = Mark(
@@ -36,7 +38,9 @@ def test_a_mark_comes_back_as_it_went(lease: Lease | None) -> None:
     assert Mark.of_job(job(admin_comment=mark.text())) == mark
 
 
-@pytest.mark.parametrize("text", ["", "moonlight:", "something of an admin", "moonlight:ml-x-1 image=y"])
+@pytest.mark.parametrize(
+    "text", ["", "moonlight:", "something of an admin", "moonlight:ml-x-1 image=y"]
+)
 def test_another_admin_comment_is_no_mark(text: str) -> None:
     """What is not ours is left alone."""
     assert Mark.of_job(job(admin_comment=text)) is None
@@ -51,7 +55,12 @@ def test_any_report_is_survived(extra: str) -> None:
 @given(
     st.dictionaries(
         st.sampled_from(["phase", "reason", "log", "busy", "display", "port", "restart"]),
-        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=50) | st.lists(st.none()),
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats()
+        | st.text(max_size=50)
+        | st.lists(st.none()),
     )
 )
 def test_any_json_report_is_survived(document: dict[str, object]) -> None:

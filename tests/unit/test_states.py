@@ -7,12 +7,7 @@ import pytest
 from moonlight_core.states import REASONS, STAGES, Stage, stage_of
 
 # slurm_job_state_string() of Slurm 26.05, every name it can return.
-NAMES = """
-PENDING RUNNING SUSPENDED COMPLETED CANCELLED FAILED TIMEOUT NODE_FAIL PREEMPTED BOOT_FAIL DEADLINE
-OUT_OF_MEMORY EXPEDITING COMPLETING CONFIGURING LAUNCH_FAILED POWER_UP_NODE REQUEUE_FED REQUEUED
-REQUEUE_HOLD SPECIAL_EXIT RECONFIG_FAIL RESIZING RESV_DEL_HOLD REVOKED SIGNALING STAGE_OUT STOPPED
-UPDATE_DB
-""".split()
+NAMES = ["PENDING", "RUNNING", "SUSPENDED", "COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "DEADLINE", "OUT_OF_MEMORY", "EXPEDITING", "COMPLETING", "CONFIGURING", "LAUNCH_FAILED", "POWER_UP_NODE", "REQUEUE_FED", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RECONFIG_FAIL", "RESIZING", "RESV_DEL_HOLD", "REVOKED", "SIGNALING", "STAGE_OUT", "STOPPED", "UPDATE_DB"]
 
 
 def test_every_state_has_an_answer() -> None:
@@ -28,7 +23,9 @@ def test_an_unknown_state_frees_nothing(state: str) -> None:
     assert not stage_of(state).ended
 
 
-@pytest.mark.parametrize("state", ["RUNNING", "COMPLETING", "SUSPENDED", "STAGE_OUT", "CONFIGURING"])
+@pytest.mark.parametrize(
+    "state", ["RUNNING", "COMPLETING", "SUSPENDED", "STAGE_OUT", "CONFIGURING"]
+)
 def test_states_that_hold_a_node_keep_the_lease(state: str) -> None:
     """Processes may live."""
     assert stage_of(state).holds_node
