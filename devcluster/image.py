@@ -58,9 +58,12 @@ def _build(part: Path, host: Machine, inside: Inside, log: Path, sunshine_deb: P
         # The cluster sees only the checkout and its own folders.
         shutil.copyfile(sunshine_deb, part / "sunshine.deb")
     script = (
-        'out=$1 mirror=$2 image=$3; deb=$out/sunshine.deb; if [ ! -e "$deb" ]; then'
-        ' /src/tests/sunshine_standin/build-deb "$out" && deb=$(echo "$out"/*.deb); fi;'
-        ' exec nice -n 5 /src/definitions/build "$image" --output "$out" --sunshine-deb "$deb"'
+        'out=$1 mirror=$2 image=$3 deb=$out/sunshine.deb\n'
+        'if [ ! -e "$deb" ]; then\n'
+        '    /src/tests/sunshine_standin/build-deb "$out"\n'
+        '    deb=$(echo "$out"/*.deb)\n'
+        "fi\n"
+        'exec nice -n 5 /src/definitions/build "$image" --output "$out" --sunshine-deb "$deb"'
         ' --debian-mirror "$mirror"'
     )
     arguments = [f"{_CACHE_INSIDE}/{part.name}", host.mirror, layout.IMAGE_ID]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import threading
@@ -23,6 +24,11 @@ def minutes(seconds: float) -> str:
     """Elapsed time as m:ss."""
     whole = int(seconds)
     return f"{whole // 60}:{whole % 60:02d}"
+
+
+def _slug(name: str) -> str:
+    """The name as a file name."""
+    return re.sub("[^a-z0-9]+", "-", name.lower())
 
 
 class Step:
@@ -74,7 +80,7 @@ class Progress:
 
         The step's log is named after it and begins empty.
         """
-        step = Step(name, self._logs / f"{name.replace(' ', '-')}.log")
+        step = Step(name, self._logs / f"{_slug(name)}.log")
         step.log.unlink(missing_ok=True)
         with self._lock:
             self._running.append(step)
@@ -83,7 +89,7 @@ class Progress:
         try:
             yield step
         except (KeyboardInterrupt, CancelledError):
-            step.result = "interrupted"
+            step.result = "stopped"
             raise
         except BaseException:
             step.result = "FAILED"
