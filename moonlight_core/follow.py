@@ -162,7 +162,7 @@ class Follower:
         seen: dict[str, Any] = {
             "slurm_state": job.state,
             "restart_count": job.restart_count,
-            "submitted_at": job.submitted_at,
+            "submitted_at": session.submitted_at or job.submitted_at,
             "started_at": job.started_at,
             "expires_at": job.expires_at,
             "slurm_node": job.node,

@@ -49,6 +49,7 @@ class Clock:
         self.now = dt.datetime.now(dt.UTC)
 
     def __call__(self) -> dt.datetime:
+        """The time now."""
         return self.now
 
     def tick(self, seconds: float) -> None:

@@ -220,7 +220,7 @@ def test_every_key_is_ours(store: SessionStore, redis_client: redis.Redis) -> No
     store.unlease(one, block=["display:10"], block_s=9)
     one = store.get(one.session_id) or one
     store.finish(one, keep_s=60, status=Status.STOPPED)
-    foreign = [key for key in redis_client.keys() if not key.startswith("moonlight:")]
+    foreign = [key for key in redis_client.scan_iter() if not key.startswith("moonlight:")]
     assert foreign == ["vnc:session:1"]
     assert redis_client.hgetall("vnc:session:1") == {"display": "1"}
 
