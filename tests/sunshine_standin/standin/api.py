@@ -9,14 +9,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from standin import VERSION
-from standin.apps import Runner
-from standin.config import Config
-from standin.log import Log
-from standin.pairing import Pairing
-from standin.state import Credentials, State
-from standin.streams import Streams
-from standin.web import Request, Response, json_response
+from . import VERSION
+from .apps import Runner
+from .config import Config
+from .journal import Journal
+from .pairing import Pairing
+from .state import Credentials, State
+from .streams import Streams
+from .web import Request, Response, json_response
 
 Endpoint = Callable[[Request], Response]
 
@@ -57,7 +57,7 @@ class WebApi:
         pairing: Pairing,
         runner: Runner,
         streams: Streams,
-        log: Log,
+        journal: Journal,
     ) -> None:
         self._config = config
         self._credentials = credentials
@@ -65,7 +65,7 @@ class WebApi:
         self._pairing = pairing
         self._runner = runner
         self._streams = streams
-        self._log = log
+        self._journal = journal
         self._tokens: dict[str, tuple[str, float]] = {}
         port = config.port + OFFSET
         own = [f"https://{host}:{port}" for host in ("localhost", "127.0.0.1", "[::1]")]
@@ -114,7 +114,7 @@ class WebApi:
         try:
             return endpoint(request)
         except BadRequest as error:
-            self._log.warning(f"{request.path}: {error}")
+            self._journal.warning(f"{request.path}: {error}")
             return self._bad(str(error))
 
     @staticmethod
@@ -124,15 +124,15 @@ class WebApi:
     def _refusal(self, request: Request) -> Response | None:
         """Return the answer to somebody who may not come in; None lets in."""
         if not self._address_allowed(request.remote):
-            self._log.info(f"Web UI: [{request.remote}] -- denied")
+            self._journal.info(f"Web UI: [{request.remote}] -- denied")
             return Response(status=403)
         if not self._credentials.exist:
-            self._log.info(f"Web UI: [{request.remote}] -- not authorized")
+            self._journal.info(f"Web UI: [{request.remote}] -- not authorized")
             return Response(status=307, headers={"Location": "/welcome"})
         username, password = _basic(request)
         if password and self._credentials.match(username, password):
             return None
-        self._log.info(f"Web UI: [{request.remote}] -- not authorized")
+        self._journal.info(f"Web UI: [{request.remote}] -- not authorized")
         challenge = 'Basic realm="Sunshine Gamestream Host", charset="UTF-8"'
         return json_response(
             {"status_code": 401, "status": False, "error": "Unauthorized"},
@@ -163,7 +163,7 @@ class WebApi:
             return None
         shown = request.headers.get("X-CSRF-Token") or request.query.get("csrf_token")
         if shown is None:
-            self._log.error(
+            self._journal.error(
                 f"Web UI: [{request.remote}] -- CSRF protection blocked request "
                 f"from origin: {given[0]}"
             )
@@ -181,7 +181,7 @@ class WebApi:
         try:
             content = json.loads(self._config.file_apps.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            self._log.warning(f"GetApps: {error}")
+            self._journal.warning(f"GetApps: {error}")
             return self._bad(str(error))
         return json_response(content)
 

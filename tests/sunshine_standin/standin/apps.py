@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from standin.config import PrepCommand
-from standin.log import Log
+from .config import PrepCommand
+from .journal import Journal
 
 DEFAULT_APPS: dict[str, Any] = {"env": {}, "apps": [{"name": "Desktop"}]}
 AUTO_DETACH_S = 5.0
@@ -39,7 +39,7 @@ def _expand(text: str, environment: dict[str, str]) -> str:
     return re.sub(r"\$\((\w+)\)", lambda m: environment.get(m[1], ""), text)
 
 
-def load_apps(path: Path, global_prep: list[PrepCommand], log: Log) -> tuple[list[App], Any]:
+def load_apps(path: Path, global_prep: list[PrepCommand], journal: Journal) -> tuple[list[App], Any]:
     """Read the applications and the environment they get; a faulty file gives none of them."""
     try:
         tree = json.loads(path.read_text(encoding="utf-8")) if path.exists() else DEFAULT_APPS
@@ -47,7 +47,7 @@ def load_apps(path: Path, global_prep: list[PrepCommand], log: Log) -> tuple[lis
         environment = dict(os.environ) | extra
         apps = [_app(i, node, global_prep, environment) for i, node in enumerate(tree["apps"])]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        log.error(f"{path}: {error}")
+        journal.error(f"{path}: {error}")
         return [], {}
     return apps, extra
 
@@ -73,8 +73,8 @@ def _app(
 class Runner:
     """Runs at most one application; its preparations are undone when it ends or is ended."""
 
-    def __init__(self, path: Path, global_prep: list[PrepCommand], log: Log) -> None:
-        self._log = log
+    def __init__(self, path: Path, global_prep: list[PrepCommand], journal: Journal) -> None:
+        self._journal = journal
         self._path = path
         self._global_prep = global_prep
         self._lock = threading.RLock()
@@ -85,11 +85,11 @@ class Runner:
         self._undo: list[PrepCommand] = []
         self._environment: dict[str, str] = {}
         self._detached: list[subprocess.Popen[bytes]] = []
-        self.apps, self._extra = load_apps(path, global_prep, log)
+        self.apps, self._extra = load_apps(path, global_prep, journal)
 
     def reload(self) -> None:
         """Read `apps.json` again, as after a change through the web interface."""
-        self.apps, self._extra = load_apps(self._path, self._global_prep, self._log)
+        self.apps, self._extra = load_apps(self._path, self._global_prep, self._journal)
 
     def running(self) -> int:
         """Return the number of the running application, 0 when there is none."""
@@ -102,13 +102,13 @@ class Runner:
             code = self._process.returncode if self._process is not None else 0
             young = time.monotonic() - self._launched_at < AUTO_DETACH_S
             if self._current.auto_detach and code == 0 and young:
-                self._log.info(
+                self._journal.info(
                     "App exited gracefully within 5 seconds of launch. "
                     "Treating the app as a detached command."
                 )
                 self._placebo = True
                 return self._current.id
-            self._log.info(f"App exited with code [{code}]")
+            self._journal.info(f"App exited with code [{code}]")
             self.terminate()
             return 0
 
@@ -118,7 +118,7 @@ class Runner:
             self.terminate()
             app = next((a for a in self.apps if a.id == app_id), None)
             if app is None:
-                self._log.error(f"Couldn't find app with ID [{app_id}]")
+                self._journal.error(f"Couldn't find app with ID [{app_id}]")
                 return 404
             self._environment = dict(os.environ) | self._extra | client
             self._environment |= {"SUNSHINE_APP_ID": str(app.id), "SUNSHINE_APP_NAME": app.name}
@@ -132,22 +132,22 @@ class Runner:
     def _start(self, app: App) -> bool:
         for prep in app.prep:
             if prep.do:
-                self._log.info(f"Executing Do Cmd: [{prep.do}]")
+                self._journal.info(f"Executing Do Cmd: [{prep.do}]")
                 code = self._run(prep.do)
                 if code != 0:
-                    self._log.error(f"[{prep.do}] exited with code [{code}]")
+                    self._journal.error(f"[{prep.do}] exited with code [{code}]")
                     return False
             self._undo.append(prep)
         for command in app.detached:
-            self._log.info(f"Spawning [{command}] in [{app.working_dir}]")
+            self._journal.info(f"Spawning [{command}] in [{app.working_dir}]")
             process = self._spawn(command)
             if process is not None:
                 self._detached.append(process)
         if not app.cmd:
-            self._log.info("Executing [Desktop]")
+            self._journal.info("Executing [Desktop]")
             self._placebo = True
             return True
-        self._log.info(f"Executing: [{app.cmd}] in [{app.working_dir}]")
+        self._journal.info(f"Executing: [{app.cmd}] in [{app.working_dir}]")
         self._process = self._spawn(app.cmd)
         return self._process is not None
 
@@ -162,7 +162,7 @@ class Runner:
                 start_new_session=True,
             )
         except (OSError, ValueError, IndexError) as error:
-            self._log.warning(f"Couldn't run [{command}]: System: {error}")
+            self._journal.warning(f"Couldn't run [{command}]: System: {error}")
             return None
 
     def _run(self, command: str) -> int:
@@ -180,10 +180,10 @@ class Runner:
             while self._undo:
                 prep = self._undo.pop()
                 if prep.undo:
-                    self._log.info(f"Executing Undo Cmd: [{prep.undo}]")
+                    self._journal.info(f"Executing Undo Cmd: [{prep.undo}]")
                     code = self._run(prep.undo)
                     if code != 0:
-                        self._log.warning(f"Return code [{code}]")
+                        self._journal.warning(f"Return code [{code}]")
             self._current = None
 
     def _end(self, process: subprocess.Popen[bytes], timeout_s: float) -> None:

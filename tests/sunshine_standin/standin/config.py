@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from standin.log import LEVELS
+from .journal import LEVELS
 
 DEFAULT_PORT = 47989
 PORT_RANGE = range(1029, 65515)

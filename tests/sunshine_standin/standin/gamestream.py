@@ -2,13 +2,13 @@
 
 from xml.sax.saxutils import escape
 
-from standin.apps import Runner
-from standin.config import Config
-from standin.pairing import Pairing, proof
-from standin.state import State
-from standin.streams import Streams
-from standin.video import Video
-from standin.web import Request, Response, xml_response
+from .apps import Runner
+from .config import Config
+from .pairing import Pairing, proof
+from .state import State
+from .streams import Streams
+from .video import Video
+from .web import Request, Response, xml_response
 
 RTSP_OFFSET = 21
 HTTPS_OFFSET = -5

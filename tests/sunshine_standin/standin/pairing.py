@@ -10,7 +10,7 @@ import hmac
 import threading
 from dataclasses import dataclass, field
 
-from standin.state import State
+from .state import State
 
 
 def proof(pin: str, salt: str, role: str) -> str:

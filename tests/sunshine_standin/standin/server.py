@@ -14,16 +14,16 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from standin import VERSION, api, gamestream
-from standin.apps import Runner
-from standin.config import Config, ConfigError, UsageError, load
-from standin.gamestream import GameStream
-from standin.log import Log
-from standin.pairing import Pairing
-from standin.state import Credentials, StartupError, State, make_certificate
-from standin.streams import Streams
-from standin.video import Video
-from standin.web import Listener, http_service
+from . import VERSION, api, gamestream
+from .apps import Runner
+from .config import Config, ConfigError, UsageError, load
+from .gamestream import GameStream
+from .journal import Journal
+from .pairing import Pairing
+from .state import Credentials, StartupError, State, make_certificate
+from .streams import Streams
+from .video import Video
+from .web import Listener, http_service
 
 HALF_ALIVE_CHANCE = 48 / 120
 """How often real Sunshine did not exit when a TCP port was taken (48 of 120 starts)."""
@@ -57,15 +57,15 @@ def main(arguments: list[str]) -> int:
         sys.stdout.write(f"Fatal: Failed to apply config: {error}\n")
         sys.stdout.flush()
         return 0
-    log = Log(str(config.log_path), config.min_log_level)
-    log.info(f"Sunshine version: {VERSION} commit: stand-in")
-    log.info("Package Publisher: a stand-in for tests, not LizardByte")
+    journal = Journal(str(config.log_path), config.min_log_level)
+    journal.info(f"Sunshine version: {VERSION} commit: stand-in")
+    journal.info("Package Publisher: a stand-in for tests, not LizardByte")
     if config.command is not None:
-        return _command(config, log)
-    return Sunshine(config, log).run()
+        return _command(config, journal)
+    return Sunshine(config, journal).run()
 
 
-def _command(config: Config, log: Log) -> int:
+def _command(config: Config, journal: Journal) -> int:
     match config.command:
         case "version":
             return 0
@@ -74,18 +74,18 @@ def _command(config: Config, log: Log) -> int:
             return 0
         case "creds" if len(config.command_arguments) >= 2:  # noqa: PLR2004 - user and password
             username, password = config.command_arguments[:2]
-            Credentials(config.credentials_file, log).save(username, password)
+            Credentials(config.credentials_file, journal).save(username, password)
             return 0
-    log.fatal(f"Unknown command: {config.command}")
+    journal.fatal(f"Unknown command: {config.command}")
     return 7
 
 
 class Sunshine:
     """One running instance."""
 
-    def __init__(self, config: Config, log: Log) -> None:
+    def __init__(self, config: Config, journal: Journal) -> None:
         self._config = config
-        self._log = log
+        self._journal = journal
         self._stopping = threading.Event()
         self._told_to_stop = threading.Event()
         self._listeners: list[Listener] = []
@@ -98,26 +98,26 @@ class Sunshine:
         """Serve until SIGTERM or SIGINT, or until a port turns out to be taken."""
         signal.signal(signal.SIGTERM, partial(self._on_signal, "Terminate handler called"))
         signal.signal(signal.SIGINT, partial(self._on_signal, "Interrupt handler called"))
-        config, log = self._config, self._log
-        runner = Runner(config.file_apps, config.global_prep_cmd, log)
+        config, journal = self._config, self._journal
+        runner = Runner(config.file_apps, config.global_prep_cmd, journal)
         self._look_for_input()
-        video = Video(config, log)
+        video = Video(config, journal)
         if not video.probe():
-            log.error("Video failed to find working encoder")
+            journal.error("Video failed to find working encoder")
         try:
             if not (config.pkey.exists() and config.cert.exists()):
                 make_certificate(config.pkey, config.cert, "Sunshine Gamestream Host")
-            credentials = Credentials(config.credentials_file, log)
+            credentials = Credentials(config.credentials_file, journal)
         except StartupError as error:
-            log.error(str(error))
-            log.fatal("HTTP interface failed to initialize")
+            journal.error(str(error))
+            journal.fatal("HTTP interface failed to initialize")
             return 255
         _check_certificate(config.cert, config.pkey)
-        state = State(config.file_state, log)
-        streams = Streams(config.address, config.port, log, runner.running)
+        state = State(config.file_state, journal)
+        streams = Streams(config.address, config.port, journal, runner.running)
         pairing = Pairing(state, self._stopping)
         clients = GameStream(config, state, pairing, runner, streams, video)
-        web = api.WebApi(config, credentials, state, pairing, runner, streams, log)
+        web = api.WebApi(config, credentials, state, pairing, runner, streams, journal)
         tls_clients = partial(_tls, config.cert, config.pkey, state)
         tls_web = partial(_tls, config.cert, config.pkey, None)
         p = config.port
@@ -136,7 +136,7 @@ class Sunshine:
             self._listen(p + gamestream.RTSP_OFFSET, streams.serve, rtsp_complaint),
         ]
         if all(free):
-            log.info(f"Configuration UI available at [https://localhost:{p + api.OFFSET}]")
+            journal.info(f"Configuration UI available at [https://localhost:{p + api.OFFSET}]")
         elif self._exits_when_busy():
             time.sleep(EXIT_AFTER_BUSY_S)
             return self._stop(runner, streams)
@@ -148,7 +148,7 @@ class Sunshine:
         return self._stop(runner, streams)
 
     def _on_signal(self, message: str, _number: int, _frame: object) -> None:
-        self._log.info(message)
+        self._journal.info(message)
         self._told_to_stop.set()
 
     def _look_for_input(self) -> None:
@@ -157,16 +157,16 @@ class Sunshine:
             os.close(os.open(UINPUT, os.O_RDWR | os.O_NONBLOCK))
         except OSError as error:
             if self._config.mouse:
-                self._log.warning(f"Unable to create virtual mouse: {error.strerror}")
+                self._journal.warning(f"Unable to create virtual mouse: {error.strerror}")
             if self._config.keyboard:
-                self._log.warning(f"Unable to create virtual keyboard: {error.strerror}")
-            self._log.warning("No gamepad input is available")
+                self._journal.warning(f"Unable to create virtual keyboard: {error.strerror}")
+            self._journal.warning("No gamepad input is available")
 
     def _listen(self, port: int, serve: Callable[..., None], complaint: str) -> bool:
         try:
             listener = Listener(self._config.address, port, serve)
         except OSError as error:
-            self._log.fatal(complaint.format(error.strerror))
+            self._journal.fatal(complaint.format(error.strerror))
             return False
         listener.start()
         self._listeners.append(listener)
@@ -185,7 +185,7 @@ class Sunshine:
         """Stay half alive; told to stop, die of SIGTRAP after ten seconds."""
         self._told_to_stop.wait()
         time.sleep(float(self._own("hang_s") or HANG_S))
-        self._log.fatal("10 seconds passed, yet Sunshine's still running: Forcing shutdown")
+        self._journal.fatal("10 seconds passed, yet Sunshine's still running: Forcing shutdown")
         _die_of(signal.SIGTRAP)
 
     def _stop_seconds(self) -> float:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from standin.log import Log
+from .journal import Journal
 
 
 class StartupError(Exception):
@@ -38,23 +38,23 @@ class Credentials:
     as having none, which is what Sunshine does.
     """
 
-    def __init__(self, path: Path, log: Log) -> None:
+    def __init__(self, path: Path, journal: Journal) -> None:
         self._path = path
-        self._log = log
+        self._journal = journal
         self._username = ""
         self._salt = ""
         self._hash = ""
         try:
             content = _read_json(path) if path.exists() else {}
         except (OSError, ValueError) as error:
-            log.error(f"validating user credentials: {error}")
+            journal.error(f"validating user credentials: {error}")
             content = {}
         if {"username", "salt", "password"} <= content.keys():
             self._username = str(content["username"])
             self._salt = str(content["salt"])
             self._hash = str(content["password"])
         else:
-            log.info("Open the Web UI to set your new username and password and getting started")
+            journal.info("Open the Web UI to set your new username and password and getting started")
 
     @property
     def exist(self) -> bool:
@@ -79,10 +79,10 @@ class Credentials:
             }
             self._path.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
         except (OSError, ValueError) as error:
-            self._log.error(f"error writing to the credentials file: {error}")
+            self._journal.error(f"error writing to the credentials file: {error}")
             return
         self._username, self._salt, self._hash = username, salt, content["password"]
-        self._log.info("New credentials have been created")
+        self._journal.info("New credentials have been created")
 
 
 @dataclass
@@ -102,14 +102,14 @@ class State:
     paired with has another uniqueid after each start.
     """
 
-    def __init__(self, path: Path, log: Log) -> None:
+    def __init__(self, path: Path, journal: Journal) -> None:
         self._path = path
-        self._log = log
+        self._journal = journal
         self._lock = threading.Lock()
         self.uniqueid = str(uuid.uuid4()).upper()
         self._clients: list[Client] = []
         if not path.exists():
-            log.info(f"File {path} doesn't exist")
+            journal.info(f"File {path} doesn't exist")
             return
         try:
             root = _read_json(path).get("root", {})
@@ -121,7 +121,7 @@ class State:
                     Client(entry["name"], entry["cert"], entry["uuid"], enabled=enabled)
                 )
         except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-            log.error(f"Couldn't read {path}: {error}")
+            journal.error(f"Couldn't read {path}: {error}")
 
     def _save(self) -> None:
         try:
@@ -133,7 +133,7 @@ class State:
             content["root"] = {"uniqueid": self.uniqueid, "named_devices": devices}
             self._path.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
         except (OSError, ValueError) as error:
-            self._log.error(f"Couldn't write {self._path}: {error}")
+            self._journal.error(f"Couldn't write {self._path}: {error}")
 
     def clients(self) -> list[Client]:
         """Return the paired clients, oldest first."""

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from standin.log import Log
+from .journal import Journal
 
 VIDEO, CONTROL, AUDIO = 9, 10, 11
 LAUNCH_VALID_S = 10.0
@@ -40,10 +40,10 @@ def bound_socket(kind: socket.SocketKind, address: str, port: int) -> socket.soc
 class Streams:
     """The sessions being streamed; UDP ports are held while there is at least one."""
 
-    def __init__(self, address: str, port: int, log: Log, app_running: Callable[[], int]) -> None:
+    def __init__(self, address: str, port: int, journal: Journal, app_running: Callable[[], int]) -> None:
         self._address = address
         self._port = port
-        self._log = log
+        self._journal = journal
         self._app_running = app_running
         self._lock = threading.Lock()
         self._launched_until = 0.0
@@ -82,14 +82,14 @@ class Streams:
         return True
 
     def _control_complaint(self, port: int, _error: OSError) -> None:
-        self._log.error(
+        self._journal.error(
             f"Couldn't bind Control server to port [{port}], "
             "likely another process already bound to the port"
         )
 
     def _media_complaint(self, name: str) -> Callable[[int, OSError], None]:
         def complain(port: int, error: OSError) -> None:
-            self._log.fatal(f"Couldn't bind {name} server to port [{port}]: {error.strerror}")
+            self._journal.fatal(f"Couldn't bind {name} server to port [{port}]: {error.strerror}")
 
         return complain
 
@@ -99,13 +99,13 @@ class Streams:
             try:
                 line = connection.makefile("rb").readline(LONGEST_LINE)
                 if not line.startswith(b"STREAM "):
-                    self._log.error("Malformed RTSP message: [-1]")
+                    self._journal.error("Malformed RTSP message: [-1]")
                     return
                 if not self._start(connection):
                     connection.sendall(b"ERROR\n")
                     return
                 connection.sendall(b"STREAMING\n")
-                self._log.info("CLIENT CONNECTED")
+                self._journal.info("CLIENT CONNECTED")
                 while connection.recv(LONGEST_LINE):
                     pass
             except OSError:
@@ -119,11 +119,11 @@ class Streams:
             if time.monotonic() > self._launched_until:
                 return False
             if not self._bind_udp():
-                self._log.error("Failed to start a streaming session")
+                self._journal.error("Failed to start a streaming session")
                 return False
             self._launched_until = 0.0
             self._connections.add(connection)
-            self._log.info(
+            self._journal.info(
                 f"New streaming session started [active sessions: {len(self._connections)}]"
             )
             return True
@@ -133,7 +133,7 @@ class Streams:
             if connection not in self._connections:
                 return
             self._connections.discard(connection)
-            self._log.info("CLIENT DISCONNECTED")
+            self._journal.info("CLIENT DISCONNECTED")
             if not self._connections:
                 for made in self._udp:
                     made.close()
@@ -150,5 +150,5 @@ class Streams:
     def end_if_app_gone(self) -> None:
         """Disconnect the clients when the application that they look at has ended."""
         if self.count and not self._app_running():
-            self._log.info("Process terminated")
+            self._journal.info("Process terminated")
             self.end_all()

@@ -2,9 +2,9 @@
 
 import os
 
-from standin.config import Config
-from standin.log import Log
-from standin.x11 import DisplayError, open_display
+from .config import Config
+from .journal import Journal
+from .x11 import DisplayError, open_display
 
 
 class Video:
@@ -15,27 +15,27 @@ class Video:
     none at all.
     """
 
-    def __init__(self, config: Config, log: Log) -> None:
+    def __init__(self, config: Config, journal: Journal) -> None:
         self._config = config
-        self._log = log
+        self._journal = journal
 
     def _capture(self) -> bool:
         if self._config.capture not in {"", "x11"}:
-            self._log.error("Unable to initialize capture method")
+            self._journal.error("Unable to initialize capture method")
             return False
         if os.environ.get("WAYLAND_DISPLAY"):
-            self._log.error("Unable to initialize capture method")
+            self._journal.error("Unable to initialize capture method")
             return False
-        self._log.info("Screencasting with X11")
+        self._journal.info("Screencasting with X11")
         try:
             screen = open_display()
         except DisplayError as error:
-            self._log.error("Could not open X11 display")
-            self._log.debug(str(error))
+            self._journal.error("Could not open X11 display")
+            self._journal.debug(str(error))
             return False
-        self._log.info("Detecting displays")
-        self._log.info("Detected display: screen (id: 0)screen connected: true")
-        self._log.debug(f"Screen of {screen.width}x{screen.height}")
+        self._journal.info("Detecting displays")
+        self._journal.info("Detected display: screen (id: 0)screen connected: true")
+        self._journal.debug(f"Screen of {screen.width}x{screen.height}")
         return True
 
     def probe(self) -> bool:
@@ -43,26 +43,26 @@ class Video:
         wanted = self._config.encoder
         works = self._capture() and self._config.own.get("encoder") != "none"
         if wanted and wanted != "software":
-            self._log.info(f"Trying encoder [{wanted}]")
-            self._log.info(f"Encoder [{wanted}] failed")
+            self._journal.info(f"Trying encoder [{wanted}]")
+            self._journal.info(f"Encoder [{wanted}] failed")
         if wanted and (wanted != "software" or not works):
-            self._log.error(f"Couldn't find any working encoder matching [{wanted}]")
-        self._log.info(
+            self._journal.error(f"Couldn't find any working encoder matching [{wanted}]")
+        self._journal.info(
             "// Testing for available encoders, this may generate errors. "
             "You can safely ignore those errors. //"
         )
-        self._log.info("Trying encoder [software]")
+        self._journal.info("Trying encoder [software]")
         if not works:
-            self._log.info("Encoder [software] failed")
-            self._log.fatal("Unable to find display or encoder during startup.")
-            self._log.fatal("Please check that a display is connected and powered on.")
+            self._journal.info("Encoder [software] failed")
+            self._journal.fatal("Unable to find display or encoder during startup.")
+            self._journal.fatal("Please check that a display is connected and powered on.")
             return False
-        self._log.info("")
-        self._log.info("// Ignore any errors mentioned above, they are not relevant. //")
-        self._log.info("")
-        self._log.info("Found H.264 encoder: libx264 [software]")
+        self._journal.info("")
+        self._journal.info("// Ignore any errors mentioned above, they are not relevant. //")
+        self._journal.info("")
+        self._journal.info("Found H.264 encoder: libx264 [software]")
         if self._config.hevc_mode > 1:
-            self._log.info("Found HEVC encoder: libx265 [software]")
+            self._journal.info("Found HEVC encoder: libx265 [software]")
         if self._config.av1_mode > 1:
-            self._log.info("Found AV1 encoder: libsvtav1 [software]")
+            self._journal.info("Found AV1 encoder: libsvtav1 [software]")
         return True

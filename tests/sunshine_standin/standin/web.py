@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, urlsplit
 from xml.sax.saxutils import escape, quoteattr
 
-from standin.streams import bound_socket
+from .streams import bound_socket
 
 LARGEST_BODY = 1 << 20
 HANDSHAKE_TIMEOUT_S = 10.0

@@ -9,7 +9,7 @@ LEVELS = ("verbose", "debug", "info", "warning", "error", "fatal", "none")
 """Names of `min_log_level`, quietest last; their index is Sunshine's number for the level."""
 
 
-class Log:
+class Journal:
     """Writes each line to standard output and to `log_path`, as Sunshine does at once.
 
     The file is truncated at the start, as before 2026.8. A file that cannot be opened is ignored,
