@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Stands in the environment of every head's first process, with the folder it works in.
 MARK = "MOONLIGHT_DEV_HEAD"
+#: First process of work's own process namespace: reaps what its programs leave behind.
+_INIT = ("tini", "--")
 _START_LIMIT_S = 30.0
 _STOP_LIMIT_S = 6.0
 _POLL_S = 0.05
@@ -142,7 +144,7 @@ class Inside:
 
     def work(self, command: list[str], log: Path, *, what: str, hint: str = "", **env: str) -> None:
         """Run something that ends; it and all it starts die when the command is interrupted."""
-        self._run([*DIE_WITH_PARENT, *ISOLATED, *command], log, what, hint, env)
+        self._run([*DIE_WITH_PARENT, *ISOLATED, *_INIT, *command], log, what, hint, env)
 
     def service(self, *words: str, log: Path) -> None:
         """Run cluster-service; the daemons it starts stay."""

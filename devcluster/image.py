@@ -23,11 +23,9 @@ _NAMES = (f"sunshine_{layout.IMAGE_ID}.sif", f"sunshine_{layout.IMAGE_ID}.sif.js
 
 def image_key(host: Machine, sunshine_deb: Path | None) -> str:
     """The name of the image that this checkout would build."""
-    definitions = layout.CHECKOUT / "definitions"
     return key_of(
         host.mirror,
-        definitions / "build",
-        definitions / f"sunshine_{layout.IMAGE_ID}.def",
+        layout.CHECKOUT / "definitions",
         sunshine_deb or layout.CHECKOUT / "tests/sunshine_standin",
     )
 
@@ -49,6 +47,7 @@ def provide(
                 _build(part, host, inside, step.log, sunshine_deb)
 
             store.make(folder, key, build)
+    store.prune(folder, key)
     _publish(folder / key, paths.state / "apptainers")
 
 
@@ -58,13 +57,13 @@ def _build(part: Path, host: Machine, inside: Inside, log: Path, sunshine_deb: P
         # The cluster sees only the checkout and its own folders.
         shutil.copyfile(sunshine_deb, part / "sunshine.deb")
     script = (
-        'out=$1 mirror=$2 image=$3 deb=$out/sunshine.deb\n'
+        "out=$1 mirror=$2 image=$3 deb=$out/sunshine.deb\n"
         'if [ ! -e "$deb" ]; then\n'
         '    /src/tests/sunshine_standin/build-deb "$out"\n'
         '    deb=$(echo "$out"/*.deb)\n'
         "fi\n"
-        'exec nice -n 5 /src/definitions/build "$image" --output "$out" --sunshine-deb "$deb"'
-        ' --debian-mirror "$mirror"'
+        'exec nice -n 5 /src/definitions/build "$image" --output "$out" --tmpdir "$out"'
+        ' --verbose --sunshine-deb "$deb" --debian-mirror "$mirror"'
     )
     arguments = [f"{_CACHE_INSIDE}/{part.name}", host.mirror, layout.IMAGE_ID]
     inside.work(

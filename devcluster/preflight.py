@@ -97,6 +97,12 @@ def check_kernel() -> None:
             "This machine cannot mount an overlay file system or make device nodes.",
             "It needs the kernel module overlay, and root with all capabilities.",
         )
+    network = "ip link add probe type bridge && ip link add probe0 type veth peer name probe1"
+    if shutil.which("ip") and not succeeds(["unshare", "--net", "--", "sh", "-c", network]):
+        raise DevError(
+            "The kernel cannot make network bridges or virtual cables.",
+            "Load the modules: modprobe bridge; modprobe veth",
+        )
     if not _has_filesystem("fuse"):
         raise DevError(
             "The kernel has no FUSE, which Apptainer mounts its images by.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sys
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 _TICK_S = 0.2
 _FRAMES = "|/-\\"
+#: Without a live line, a sign of life once a minute.
+_STILL_TICKS = 300
+_LOOK_BACK = 500
+_DOING_LENGTH = 40
 
 
 def minutes(seconds: float) -> str:
@@ -41,6 +46,21 @@ class Step:
         self.detail = ""
         self.result = "done"
 
+    def doing(self) -> str:
+        """What it says of itself, or the last line of its log, cut short."""
+        if self.detail:
+            return self.detail
+        try:
+            with self.log.open("rb") as stream:
+                stream.seek(max(0, stream.seek(0, os.SEEK_END) - _LOOK_BACK))
+                lines = stream.read().decode(errors="replace").split("\n")
+        except OSError:
+            return ""
+        last = next((line for line in reversed(lines) if line.strip()), "")
+        # A log may hold what moves a terminal's cursor.
+        plain = "".join(c for c in last if c.isprintable()).strip()
+        return "" if plain.startswith("$ ") else plain[:_DOING_LENGTH]
+
 
 class Progress:
     """Writes to one stream; safe to use from several threads."""
@@ -54,7 +74,7 @@ class Progress:
         self._lock = threading.RLock()
         self._begun = time.monotonic()
         self._drawn = False
-        if self._live:
+        if not quiet:
             threading.Thread(target=self._tick, daemon=True).start()
 
     @property
@@ -105,13 +125,16 @@ class Progress:
             time.sleep(_TICK_S)
             frame += 1
             with self._lock:
-                if self._running:
+                if self._live and self._running:
                     self._draw(_FRAMES[frame % len(_FRAMES)])
+                elif not self._live and frame % _STILL_TICKS == 0:
+                    for step in self._running:
+                        self.event(f"{step.name}: still at work: {step.doing()}")
 
     def _draw(self, frame: str) -> None:
         now = time.monotonic()
         parts = [
-            f"{step.name} {minutes(now - step.begun)}" + (f" {step.detail}" if step.detail else "")
+            f"{step.name} {minutes(now - step.begun)} {step.doing()}".rstrip()
             for step in self._running
         ]
         line = f"[{minutes(self.elapsed_s)}] {frame} {' · '.join(parts)}"

@@ -80,6 +80,7 @@ def provide_wheel(paths: layout.Paths, root: Path, inside: Inside, progress: Pro
                 )
 
             store.make(folder, key, build)
+    store.prune(folder, key)
     (wheel,) = (folder / key).glob("*.whl")
     return f"{_CACHE_INSIDE}/{key}/{wheel.name}"
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 #: Begins every name of something unfinished.
 PART = ".part-"
+_KEPT_VERSIONS = 3
 
 
 def kept(folder: Path, key: str) -> Path | None:
@@ -37,6 +38,15 @@ def make(folder: Path, key: str, build: Callable[[Path], None]) -> Path:
     finally:
         remove(part)
     return folder / key
+
+
+def prune(folder: Path, key: str) -> None:
+    """Note that ``key`` is in use, and remove what was not among the last few in use."""
+    os.utime(folder / key)
+    finished = [path for path in folder.iterdir() if not path.name.startswith(PART)]
+    finished.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    for old in finished[_KEPT_VERSIONS:]:
+        remove(old)
 
 
 def sweep(folder: Path) -> None:

@@ -99,11 +99,14 @@ class Up:
         if root is None:
             with self._progress.step("root file system") as step:
                 root = rootfs.make_root(self._paths, host, self._runner, step.log)
+        store.prune(root.parent, root.name)
         return root
 
     def _head(self, host: machine.Machine, root: Path) -> Holder:
         devcluster = layout.CHECKOUT / "devcluster"
-        key = key_of(str(root), repr(host), devcluster / "inside", devcluster / "etc")
+        # The way to packages (proxies, pip) is not part of it: another shell's environment must
+        # not restart a cluster that has sessions.
+        key = key_of(str(root), devcluster / "inside", devcluster / "etc")
         holder = Holder.load()
         if holder and holder.key == key and holder.dev_dir == str(self._paths.root):
             return holder
