@@ -36,6 +36,8 @@ from moonlight_core.manager import SessionManager
 from moonlight_core.models import Connect, Lease, Session, SessionRequest, Status
 from moonlight_core.settings import Settings
 
+__version__ = "0.1.0"
+
 __all__ = [
     "Connect",
     "Image",

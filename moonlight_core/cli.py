@@ -7,13 +7,12 @@ import getpass
 import json
 import os
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from moonlight_core import errors
+from moonlight_core import __version__, errors
 from moonlight_core.manager import SessionManager
 from moonlight_core.models import Status
 
@@ -56,7 +55,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="configuration file (default: $MOONLIGHT_CONFIG, then /etc/moonlight/moonlight.toml)",
     )
     parser.add_argument("--json", action="store_true", help="answer in JSON, for programs")
-    parser.add_argument("--version", action="version", version=version("moonlight-slurm"))
+    parser.add_argument("--version", action="version", version=f"moonlight {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     create = commands.add_parser("create", help="ask for a session")

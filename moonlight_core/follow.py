@@ -275,7 +275,8 @@ class Follower:
             session.error or reason,
             slurm_state=job.state,
             slurm_node=session.slurm_node or job.node,
-            started_at=session.started_at or job.started_at,
+            # Of a job that was cancelled in the queue, Slurm says that it started when it ended.
+            started_at=session.started_at or (job.started_at if job.node else None),
             stopped_at=job.ended_at or self._clock(),
             exit_code=job.exit_code,
             log_tail=report.log if report else None,

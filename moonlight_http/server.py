@@ -9,13 +9,12 @@ import os
 import signal
 import sys
 import threading
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import waitress
 
-from moonlight_core import SessionManager, Settings
+from moonlight_core import SessionManager, Settings, __version__
 from moonlight_core.errors import MoonlightError
 from moonlight_core.slurm_worker import WorkerGateway
 from moonlight_http.app import create_app
@@ -133,5 +132,5 @@ def _parser() -> argparse.ArgumentParser:
         choices=("debug", "info", "warning", "error"),
         help="least severe messages shown (default: info)",
     )
-    parser.add_argument("--version", action="version", version=version("moonlight-slurm"))
+    parser.add_argument("--version", action="version", version=f"moonlight_http {__version__}")
     return parser
