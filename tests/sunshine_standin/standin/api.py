@@ -1,4 +1,4 @@
-"""The web interface on port P+1: basic authentication, JSON, and the answers sunshine.md tells of."""
+"""The web interface on port P+1: basic authentication and JSON, with Sunshine's odd answers."""
 
 import base64
 import binascii

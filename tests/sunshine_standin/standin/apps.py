@@ -39,7 +39,9 @@ def _expand(text: str, environment: dict[str, str]) -> str:
     return re.sub(r"\$\((\w+)\)", lambda m: environment.get(m[1], ""), text)
 
 
-def load_apps(path: Path, global_prep: list[PrepCommand], journal: Journal) -> tuple[list[App], Any]:
+def load_apps(
+    path: Path, global_prep: list[PrepCommand], journal: Journal
+) -> tuple[list[App], Any]:
     """Read the applications and the environment they get; a faulty file gives none of them."""
     try:
         tree = json.loads(path.read_text(encoding="utf-8")) if path.exists() else DEFAULT_APPS

@@ -10,14 +10,13 @@ It speaks the stand-in's own form of pairing and streaming and is of no use with
 
 import argparse
 import contextlib
-import http.client
 import secrets
 import socket
 import ssl
 import sys
-import threading
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -76,7 +75,7 @@ class Client:
 
     def http(self, path: str, query: dict[str, str], timeout_s: float = TIMEOUT_S) -> Answer:
         """Ask on port P."""
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout_s)
+        connection = HTTPConnection(self._host, self._port, timeout=timeout_s)
         return self._ask(connection, path, query)
 
     def https(self, path: str, query: dict[str, str] | None = None) -> Answer:
@@ -92,21 +91,17 @@ class Client:
         context.check_hostname = False
         context.load_verify_locations(self._server)
         context.load_cert_chain(self._cert, self._key)
-        connection = http.client.HTTPSConnection(
-            self._host, port, timeout=TIMEOUT_S, context=context
-        )
+        connection = HTTPSConnection(self._host, port, timeout=TIMEOUT_S, context=context)
         try:
             answer = self._ask(connection, path, query or {})
         except (ssl.SSLError, ConnectionError) as error:
             raise ClientError(f"not paired with this host: {error}", EXIT_NOT_PAIRED) from error
-        if answer.status == 401:  # noqa: PLR2004 - HTTP's own number
+        if answer.status == 401:
             raise ClientError("not paired with this host", EXIT_NOT_PAIRED)
         return answer
 
     @staticmethod
-    def _ask(
-        connection: http.client.HTTPConnection, path: str, query: dict[str, str]
-    ) -> Answer:
+    def _ask(connection: HTTPConnection, path: str, query: dict[str, str]) -> Answer:
         with contextlib.closing(connection):
             connection.request("GET", f"{path}?{urlencode({'uniqueid': UNIQUEID} | query)}")
             return _parse(connection.getresponse().read())
@@ -148,7 +143,7 @@ class Client:
             if app not in apps:
                 raise ClientError(f"the host has no application {app!r}, it has {sorted(apps)}")
             answer = self.https("/launch", keys | {"appid": str(apps[app]), "mode": mode})
-        if answer.status != 200:  # noqa: PLR2004 - HTTP's own number
+        if answer.status != 200:
             raise ClientError(answer.message)
 
     def stream(self) -> socket.socket:
@@ -240,7 +235,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ClientError as error:
         _say(f"client: {error}")
         return error.code
-    except (OSError, http.client.HTTPException, ET.ParseError) as error:
+    except (OSError, HTTPException, ET.ParseError) as error:
         _say(f"client: {host}:{port}: {error or type(error).__name__}")
         return EXIT_FAILED
     return EXIT_OK

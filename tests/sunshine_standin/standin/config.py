@@ -18,7 +18,100 @@ DEFAULT_PORT = 47989
 PORT_RANGE = range(1029, 65515)
 
 KNOWN_KEYS = frozenset(
-    ["adapter_name", "address_family", "always_send_scancodes", "amd_coder", "amd_enforce_hrd", "amd_preanalysis", "amd_quality", "amd_rc", "amd_usage", "amd_vbaq", "audio_sink", "av1_mode", "back_button_timeout", "bind_address", "capture", "cert", "controller", "credentials_file", "csrf_allowed_origins", "dd_config_revert_delay", "dd_config_revert_on_disconnect", "dd_configuration_option", "dd_hdr_option", "dd_manual_refresh_rate", "dd_manual_resolution", "dd_mode_remapping", "dd_refresh_rate_option", "dd_resolution_option", "dd_wa_hdr_toggle_delay", "ds4_back_as_touchpad_click", "ds5_inputtino_randomize_mac", "encoder", "external_ip", "fec_percentage", "file_apps", "file_state", "flags", "gamepad", "global_prep_cmd", "hevc_mode", "high_resolution_scrolling", "install_steam_audio_drivers", "key_repeat_delay", "key_repeat_frequency", "key_rightalt_to_key_win", "keybindings", "keyboard", "lan_encryption_mode", "locale", "log_path", "max_bitrate", "min_log_level", "min_threads", "minimum_fps_target", "motion_as_ds4", "mouse", "native_pen_touch", "notify_pre_releases", "nvenc_h264_cavlc", "nvenc_intra_refresh", "nvenc_latency_over_power", "nvenc_opengl_vulkan_on_dxgi", "nvenc_preset", "nvenc_realtime_hags", "nvenc_spatial_aq", "nvenc_split_encode", "nvenc_twopass", "nvenc_vbv_increase", "origin_web_ui_allowed", "output_name", "ping_timeout", "pkey", "port", "qp", "qsv_coder", "qsv_preset", "qsv_slow_hevc", "stream_audio", "sunshine_name", "sw_preset", "sw_tune", "system_tray", "touchpad_as_ds4", "upnp", "vaapi_strict_rc_buffer", "virtual_sink", "vk_rc_mode", "vk_tune", "vt_coder", "vt_realtime", "vt_software", "wan_encryption_mode"]
+    [
+        "adapter_name",
+        "address_family",
+        "always_send_scancodes",
+        "amd_coder",
+        "amd_enforce_hrd",
+        "amd_preanalysis",
+        "amd_quality",
+        "amd_rc",
+        "amd_usage",
+        "amd_vbaq",
+        "audio_sink",
+        "av1_mode",
+        "back_button_timeout",
+        "bind_address",
+        "capture",
+        "cert",
+        "controller",
+        "credentials_file",
+        "csrf_allowed_origins",
+        "dd_config_revert_delay",
+        "dd_config_revert_on_disconnect",
+        "dd_configuration_option",
+        "dd_hdr_option",
+        "dd_manual_refresh_rate",
+        "dd_manual_resolution",
+        "dd_mode_remapping",
+        "dd_refresh_rate_option",
+        "dd_resolution_option",
+        "dd_wa_hdr_toggle_delay",
+        "ds4_back_as_touchpad_click",
+        "ds5_inputtino_randomize_mac",
+        "encoder",
+        "external_ip",
+        "fec_percentage",
+        "file_apps",
+        "file_state",
+        "flags",
+        "gamepad",
+        "global_prep_cmd",
+        "hevc_mode",
+        "high_resolution_scrolling",
+        "install_steam_audio_drivers",
+        "key_repeat_delay",
+        "key_repeat_frequency",
+        "key_rightalt_to_key_win",
+        "keybindings",
+        "keyboard",
+        "lan_encryption_mode",
+        "locale",
+        "log_path",
+        "max_bitrate",
+        "min_log_level",
+        "min_threads",
+        "minimum_fps_target",
+        "motion_as_ds4",
+        "mouse",
+        "native_pen_touch",
+        "notify_pre_releases",
+        "nvenc_h264_cavlc",
+        "nvenc_intra_refresh",
+        "nvenc_latency_over_power",
+        "nvenc_opengl_vulkan_on_dxgi",
+        "nvenc_preset",
+        "nvenc_realtime_hags",
+        "nvenc_spatial_aq",
+        "nvenc_split_encode",
+        "nvenc_twopass",
+        "nvenc_vbv_increase",
+        "origin_web_ui_allowed",
+        "output_name",
+        "ping_timeout",
+        "pkey",
+        "port",
+        "qp",
+        "qsv_coder",
+        "qsv_preset",
+        "qsv_slow_hevc",
+        "stream_audio",
+        "sunshine_name",
+        "sw_preset",
+        "sw_tune",
+        "system_tray",
+        "touchpad_as_ds4",
+        "upnp",
+        "vaapi_strict_rc_buffer",
+        "virtual_sink",
+        "vk_rc_mode",
+        "vk_tune",
+        "vt_coder",
+        "vt_realtime",
+        "vt_software",
+        "wan_encryption_mode",
+    ]
 )
 
 OWN_PREFIX = "standin_"
@@ -135,8 +228,9 @@ def _prep_commands(text: str) -> list[PrepCommand]:
 
 def appdata() -> Path:
     """Return Sunshine's folder: below XDG_CONFIG_HOME, or below ~/.config."""
-    base = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.environ.get("HOME", "/"), ".config")
-    return Path(base) / "sunshine"
+    given = os.environ.get("XDG_CONFIG_HOME")
+    base = Path(given) if given else Path(os.environ.get("HOME", "/"), ".config")
+    return base / "sunshine"
 
 
 def load(arguments: list[str]) -> Config:

@@ -168,7 +168,7 @@ class GameStream:
 
 def _client_environment(query: dict[str, str]) -> dict[str, str]:
     """Return what applications and their preparations learn about the client's screen."""
-    parts = (query.get("mode", "0x0x0").split("x") + ["0", "0", "0"])[:3]
+    parts = [*query.get("mode", "").split("x"), "0", "0", "0"][:3]
     width, height, fps = (part if part.isdigit() else "0" for part in parts)
     return {
         "SUNSHINE_CLIENT_WIDTH": width,

@@ -3,6 +3,7 @@
 import sys
 import threading
 from datetime import datetime
+from pathlib import Path
 from typing import IO
 
 LEVELS = ("verbose", "debug", "info", "warning", "error", "fatal", "none")
@@ -21,7 +22,7 @@ class Journal:
         self._min_level = min_level
         self._file: IO[str] | None = None
         try:
-            self._file = open(path, "w", encoding="utf-8")  # noqa: SIM115 - lives as long as we do
+            self._file = Path(path).open("w", encoding="utf-8")  # noqa: SIM115 - kept open
         except OSError:
             self._file = None
 

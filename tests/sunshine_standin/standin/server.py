@@ -72,7 +72,7 @@ def _command(config: Config, journal: Journal) -> int:
         case "help":
             sys.stdout.write(HELP)
             return 0
-        case "creds" if len(config.command_arguments) >= 2:  # noqa: PLR2004 - user and password
+        case "creds" if len(config.command_arguments) >= 2:
             username, password = config.command_arguments[:2]
             Credentials(config.credentials_file, journal).save(username, password)
             return 0
@@ -126,9 +126,7 @@ class Sunshine:
         web_complaint = (
             f"Couldn't start Configuration HTTPS server on port [{p + api.OFFSET}]: bind: {{}}"
         )
-        rtsp_complaint = (
-            f"Couldn't bind RTSP server to port [{p + gamestream.RTSP_OFFSET}], {{}}"
-        )
+        rtsp_complaint = f"Couldn't bind RTSP server to port [{p + gamestream.RTSP_OFFSET}], {{}}"
         free = [
             self._listen(https, http_service(clients.https, tls_clients), http_complaint),
             self._listen(p, http_service(clients.http), http_complaint),

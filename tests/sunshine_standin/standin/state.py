@@ -54,7 +54,9 @@ class Credentials:
             self._salt = str(content["salt"])
             self._hash = str(content["password"])
         else:
-            journal.info("Open the Web UI to set your new username and password and getting started")
+            journal.info(
+                "Open the Web UI to set your new username and password and getting started"
+            )
 
     @property
     def exist(self) -> bool:

@@ -40,7 +40,9 @@ def bound_socket(kind: socket.SocketKind, address: str, port: int) -> socket.soc
 class Streams:
     """The sessions being streamed; UDP ports are held while there is at least one."""
 
-    def __init__(self, address: str, port: int, journal: Journal, app_running: Callable[[], int]) -> None:
+    def __init__(
+        self, address: str, port: int, journal: Journal, app_running: Callable[[], int]
+    ) -> None:
         self._address = address
         self._port = port
         self._journal = journal

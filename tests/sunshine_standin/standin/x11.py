@@ -48,10 +48,10 @@ def _entries(data: bytes) -> Iterator[tuple[int, bytes, bytes, bytes, bytes]]:
 
 def _cookie(number: str) -> bytes:
     """Return the cookie for a local display, or nothing where no entry fits."""
-    home = os.environ.get("HOME", "/")
-    path = os.environ.get("XAUTHORITY") or os.path.join(home, ".Xauthority")
+    given = os.environ.get("XAUTHORITY")
+    path = Path(given) if given else Path(os.environ.get("HOME", "/"), ".Xauthority")
     try:
-        data = Path(path).read_bytes()
+        data = path.read_bytes()
     except OSError:
         return b""
     host = os.uname().nodename.encode()
