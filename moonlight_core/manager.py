@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Self
 import attrs
 
 from moonlight_core import bus, sunshine
+from moonlight_core.admission import choose_image, new_session
 from moonlight_core.errors import (
-    ImageNotFound,
-    ImageUnavailable,
     InvalidRequest,
     SessionEnded,
     SessionNotFound,
@@ -51,9 +50,6 @@ _log = logging.getLogger(__name__)
 
 # A record that others change while we look is read again; more often than this it never settles.
 _TRIES = 20
-_SMALLEST_SIDE = 320
-_LARGEST_SIDE = 7680
-_MOST_FPS = 240
 
 
 def _utc_now() -> dt.datetime:
@@ -99,7 +95,11 @@ class SessionManager:
         Raises:
             SettingsError: with every fault of the configuration.
         """
-        settings = Settings.load(path)
+        return cls.from_settings(Settings.load(path), gateway=gateway)
+
+    @classmethod
+    def from_settings(cls, settings: Settings, *, gateway: SlurmGateway | None = None) -> Self:
+        """A manager of settings that are read already; otherwise as ``from_config``."""
         return cls(
             settings,
             SessionStore(connect(settings.redis)),
@@ -134,8 +134,14 @@ class SessionManager:
             name = ", ".join(sorted(unknown))
             raise InvalidRequest(name, f"A session has no {name} to choose.") from exc
         account = self._resolve_user(user, first_uid=self.settings.sessions.first_uid)
-        image = self._image(request.image_id)
-        session = self._new_session(request, account.name, image)
+        image = choose_image(self.settings.images, request.image_id)
+        session = new_session(
+            request,
+            image,
+            self.settings.sessions,
+            session_id=self._new_id(account.name),
+            created_at=self._clock(),
+        )
         spec = job_spec(
             session,
             image,
@@ -292,50 +298,6 @@ class SessionManager:
         if session is None or (user is not None and session.username != user):
             raise SessionNotFound(session_id)
         return session
-
-    def _image(self, image_id: str | None) -> Image:
-        images = self.settings.images
-        if image_id is None:
-            image = next(image for image in images.values() if image.default)
-        elif isinstance(image_id, str) and image_id in images:
-            image = images[image_id]
-        else:
-            raise ImageNotFound(f"There is no image {image_id!r}; there are {', '.join(images)}.")
-        if not image.available:
-            raise ImageUnavailable(
-                f"The image {image.id} ({image.name}) is not available: its file is missing or "
-                "cannot be read. Choose another one, or tell the administrators."
-            )
-        return image
-
-    def _new_session(self, request: SessionRequest, username: str, image: Image) -> Session:
-        limits = self.settings.sessions
-
-        def chosen(name: str, least: int, most: int) -> int:
-            value = getattr(request, name)
-            if value is None:
-                return int(getattr(image, name))
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise InvalidRequest(name, f"{name} is {value!r}: a whole number is wanted.")
-            if not least <= value <= most:
-                raise InvalidRequest(name, f"{name} is {value}: it may be {least} to {most}.")
-            return value
-
-        return Session(
-            session_id=self._new_id(username),
-            username=username,
-            image_id=image.id,
-            image_name=image.name,
-            cpus=chosen("cpus", 1, limits.max_cpus),
-            memory_gb=chosen("memory_gb", 1, limits.max_memory_gb),
-            gpus=chosen("gpus", 0, limits.max_gpus),
-            hours=chosen("hours", 1, limits.max_hours),
-            width=chosen("width", _SMALLEST_SIDE, _LARGEST_SIDE),
-            height=chosen("height", _SMALLEST_SIDE, _LARGEST_SIDE),
-            fps=chosen("fps", 1, _MOST_FPS),
-            reason="Being submitted to Slurm.",
-            created_at=self._clock(),
-        )
 
     def _submitted(self, session: Session, job_id: int) -> Session:
         for _ in range(_TRIES):

@@ -9,7 +9,9 @@ Units stand in the names: ``_s`` seconds, ``_gb`` gibibytes, ``_kbps`` kilobits 
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -248,6 +250,10 @@ def _read_group(
 
 def _faults(settings: Settings) -> list[str]:
     """What no single value shows: bounds and values that do not fit each other."""
+    return [*_bound_faults(settings), *_slot_faults(settings), *_address_faults(settings)]
+
+
+def _bound_faults(settings: Settings) -> list[str]:
     slots, sessions, service = settings.slots, settings.sessions, settings.service
     positive = {
         "[service] threads": service.threads,
@@ -272,6 +278,20 @@ def _faults(settings: Settings) -> list[str]:
         faults.append(f"[sessions] max_gpus is {sessions.max_gpus}: it cannot be negative.")
     if not 1 <= service.port <= _LAST_PORT:
         faults.append(f"[service] port is {service.port}: a TCP port is 1 to 65535.")
+    if settings.slurm.report_field not in ("extra", "comment"):
+        faults.append(
+            f"[slurm] report_field is {settings.slurm.report_field!r}: it is extra or comment."
+        )
+    faults += [
+        f"[paths] {name} is {path}: it must be an absolute path."
+        for name, path in attrs.asdict(settings.paths).items()
+        if not path.is_absolute()
+    ]
+    return faults
+
+
+def _slot_faults(settings: Settings) -> list[str]:
+    slots, faults = settings.slots, []
     if slots.first_display > slots.last_display:
         faults.append("[slots] first_display is above last_display: there would be no display.")
     if slots.first_port > slots.last_port:
@@ -282,13 +302,24 @@ def _faults(settings: Settings) -> list[str]:
             f"{ports.LOWEST_BASE_PORT}-{ports.HIGHEST_BASE_PORT}: Sunshine would silently use "
             "47989 instead."
         )
-    if settings.slurm.report_field not in ("extra", "comment"):
+    return faults
+
+
+def _address_faults(settings: Settings) -> list[str]:
+    service, faults = settings.service, []
+    for address in service.trusted_proxies:
+        try:
+            ipaddress.ip_network(address, strict=False)
+        except ValueError:
+            faults.append(
+                f"[service] trusted_proxies has {address!r}: an address or network is wanted, as "
+                "127.0.0.1 or 10.1.0.0/16."
+            )
+    if not re.fullmatch(r"[A-Za-z0-9-]+", service.user_header):
         faults.append(
-            f"[slurm] report_field is {settings.slurm.report_field!r}: it is extra or comment."
+            f"[service] user_header is {service.user_header!r}: a header's name is made of "
+            "letters, digits and -."
         )
-    faults += [
-        f"[paths] {name} is {path}: it must be an absolute path."
-        for name, path in attrs.asdict(settings.paths).items()
-        if not path.is_absolute()
-    ]
+    if settings.connect.host.count("{node}") != 1:
+        faults.append(f"[connect] host is {settings.connect.host!r}: it must hold {{node}} once.")
     return faults

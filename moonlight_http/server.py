@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         settings = Settings.load(arguments.config)
         gateway = WorkerGateway(settings.slurm.conf, deadline_s=settings.slurm.deadline_s)
-        manager = SessionManager.from_config(arguments.config, gateway=gateway)
+        manager = SessionManager.from_settings(settings, gateway=gateway)
     except MoonlightError as exc:
         print(f"moonlight_http: {exc}", file=sys.stderr)
         return os.EX_CONFIG

@@ -45,6 +45,11 @@ def neighbour(nodes: dict[str, Node], redis_cli: Callable[..., str]) -> Iterator
         input=SCRIPT,
     ).strip()
     try:
+        # Its keyboard compiler ends soon after its start.
+        wait_for(
+            lambda: list(nodes["viz1"].processes("dave").values()),
+            lambda programs: len(programs) == 1 and programs[0].startswith("Xvnc"),
+        )
         wait_for(nodes["viz1"].listeners, lambda listeners: 5901 in listeners)
         yield job_id
     finally:

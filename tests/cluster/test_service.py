@@ -35,8 +35,13 @@ def service() -> Iterator[subprocess.Popen[str]]:
     process = start()
     wait_for(answers, bool)
     yield process
+    end(process)
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """End a service that a test is done with."""
     process.kill()
-    process.wait()
+    process.communicate()
 
 
 def answers() -> bool:
@@ -95,7 +100,10 @@ def test_a_request_under_way_is_finished(
     connection.send(body)
     time.sleep(0.05)
     service.send_signal(signal.SIGTERM)
-    assert connection.getresponse().status == 201
+    response = connection.getresponse()
+    assert response.status == 201
+    response.read()
+    connection.close()
     assert service.wait(timeout=5) == 0
 
 
@@ -133,5 +141,4 @@ def test_the_header_counts_only_from_the_proxy() -> None:
         status, answer = Api("alice", PORT)("GET", SESSIONS)
         assert (status, answer["code"]) == (403, "untrusted_proxy")
     finally:
-        process.kill()
-        process.wait()
+        end(process)

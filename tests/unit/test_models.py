@@ -35,7 +35,25 @@ def test_json_has_the_fields_of_the_contract() -> None:
     """Names that front ends rely on; unknown ones are null; times are UTC."""
     answer = session(connect=Connect.to("viz1", 47989)).to_json()
     json.dumps(answer)
-    for name in ["session_id", "username", "image_id", "image_name", "status", "phase", "reason", "error", "display_num", "sunshine_port", "slurm_node", "job_id", "created_at", "started_at", "stopped_at", "expires_at", "connect"]:
+    for name in [
+        "session_id",
+        "username",
+        "image_id",
+        "image_name",
+        "status",
+        "phase",
+        "reason",
+        "error",
+        "display_num",
+        "sunshine_port",
+        "slurm_node",
+        "job_id",
+        "created_at",
+        "started_at",
+        "stopped_at",
+        "expires_at",
+        "connect",
+    ]:
         assert name in answer
     assert answer["started_at"] is None
     assert answer["created_at"] == "2026-05-01T12:00:00.123Z"

@@ -1,4 +1,4 @@
-"""Secrets are read only from private files and never shown; Sunshine's credentials derive from them."""
+"""Secrets are read only from private files and never shown."""
 
 from __future__ import annotations
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+import tomllib
+from pathlib import Path
+from typing import Any
 
+import attrs
 import pytest
 
 from moonlight_core import Settings, SettingsError
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from moonlight_core.settings import GROUPS
 
 
 def faults(document: dict[str, Any], environ: dict[str, str] | None = None) -> str:
@@ -52,8 +53,14 @@ def test_every_fault_is_told_at_once() -> None:
     told = faults(
         {
             "servce": {},
-            "service": {"prot": 1, "port": "8004"},
+            "service": {
+                "prot": 1,
+                "port": "8004",
+                "trusted_proxies": ["proxy"],
+                "user_header": "X Remote",
+            },
             "slots": {"wait_s": 0},
+            "connect": {"host": "viz.example.org"},
             "images": {"x!": {}, "gnome": {"gpus": -1, "rootfs": "floppy"}},
         },
         {"MOONLIGHT_REDIS_TIMEOUT": "1", "MOONLIGHT_SESSIONS_PER_USER": "many"},
@@ -62,6 +69,9 @@ def test_every_fault_is_told_at_once() -> None:
         "[servce] is no group",
         "[service] has no setting 'prot'",
         "[service] port is '8004': a whole number",
+        "[service] trusted_proxies has 'proxy'",
+        "[service] user_header is 'X Remote'",
+        "[connect] host is 'viz.example.org'",
         "[slots] wait_s is 0",
         "[images.x!]",
         "[images.gnome] gpus is -1",
@@ -123,3 +133,12 @@ def test_load_finds_the_file_by_the_environment(tmp_path: Path) -> None:
     path = tmp_path / "moonlight.toml"
     path.write_text("[service]\nport = 8111\n")
     assert Settings.load(environ={"MOONLIGHT_CONFIG": str(path)}).service.port == 8111
+
+
+def test_the_example_names_every_setting_with_its_default() -> None:
+    """deploy/moonlight.toml.example, with its comments taken off, is the default configuration."""
+    example = Path(__file__).parents[2] / "deploy" / "moonlight.toml.example"
+    document = tomllib.loads(re.sub(r"(?m)^#(?=[\w\[])", "", example.read_text("utf-8")))
+    assert Settings.from_mapping(document, {}) == Settings.from_mapping({}, {})
+    for name, group in GROUPS.items():
+        assert set(document[name]) == {field.name for field in attrs.fields(group)}

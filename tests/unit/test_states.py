@@ -7,7 +7,37 @@ import pytest
 from moonlight_core.states import REASONS, STAGES, Stage, stage_of
 
 # slurm_job_state_string() of Slurm 26.05, every name it can return.
-NAMES = ["PENDING", "RUNNING", "SUSPENDED", "COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "DEADLINE", "OUT_OF_MEMORY", "EXPEDITING", "COMPLETING", "CONFIGURING", "LAUNCH_FAILED", "POWER_UP_NODE", "REQUEUE_FED", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RECONFIG_FAIL", "RESIZING", "RESV_DEL_HOLD", "REVOKED", "SIGNALING", "STAGE_OUT", "STOPPED", "UPDATE_DB"]
+NAMES = [
+    "PENDING",
+    "RUNNING",
+    "SUSPENDED",
+    "COMPLETED",
+    "CANCELLED",
+    "FAILED",
+    "TIMEOUT",
+    "NODE_FAIL",
+    "PREEMPTED",
+    "BOOT_FAIL",
+    "DEADLINE",
+    "OUT_OF_MEMORY",
+    "EXPEDITING",
+    "COMPLETING",
+    "CONFIGURING",
+    "LAUNCH_FAILED",
+    "POWER_UP_NODE",
+    "REQUEUE_FED",
+    "REQUEUED",
+    "REQUEUE_HOLD",
+    "SPECIAL_EXIT",
+    "RECONFIG_FAIL",
+    "RESIZING",
+    "RESV_DEL_HOLD",
+    "REVOKED",
+    "SIGNALING",
+    "STAGE_OUT",
+    "STOPPED",
+    "UPDATE_DB",
+]
 
 
 def test_every_state_has_an_answer() -> None:

@@ -1,0 +1,82 @@
+"""From what somebody asks for to a session that may be: the image, and sizes within the limits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from moonlight_core.errors import ImageNotFound, ImageUnavailable, InvalidRequest
+from moonlight_core.models import Session
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Mapping
+
+    from moonlight_core.images import Image
+    from moonlight_core.models import SessionRequest
+    from moonlight_core.settings import SessionSettings
+
+_SMALLEST_SIDE = 320
+_LARGEST_SIDE = 7680
+_MOST_FPS = 240
+
+
+def choose_image(images: Mapping[str, Image], image_id: str | None) -> Image:
+    """The image of that id, or the default one.
+
+    Raises:
+        ImageNotFound: there is none.
+        ImageUnavailable: its file is missing or cannot be read.
+    """
+    if image_id is None:
+        image = next(image for image in images.values() if image.default)
+    elif isinstance(image_id, str) and image_id in images:
+        image = images[image_id]
+    else:
+        raise ImageNotFound(f"There is no image {image_id!r}; there are {', '.join(images)}.")
+    if not image.available:
+        raise ImageUnavailable(
+            f"The image {image.id} ({image.name}) is not available: its file is missing or "
+            "cannot be read. Choose another one, or tell the administrators."
+        )
+    return image
+
+
+def new_session(
+    request: SessionRequest,
+    image: Image,
+    limits: SessionSettings,
+    *,
+    session_id: str,
+    created_at: dt.datetime,
+) -> Session:
+    """The first state of a session.
+
+    Raises:
+        InvalidRequest: a size is no whole number or outside its limits.
+    """
+
+    def chosen(name: str, least: int, most: int) -> int:
+        value = getattr(request, name)
+        if value is None:
+            return int(getattr(image, name))
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise InvalidRequest(name, f"{name} is {value!r}: a whole number is wanted.")
+        if not least <= value <= most:
+            raise InvalidRequest(name, f"{name} is {value}: it may be {least} to {most}.")
+        return value
+
+    return Session(
+        session_id=session_id,
+        username=request.username,
+        image_id=image.id,
+        image_name=image.name,
+        cpus=chosen("cpus", 1, limits.max_cpus),
+        memory_gb=chosen("memory_gb", 1, limits.max_memory_gb),
+        gpus=chosen("gpus", 0, limits.max_gpus),
+        hours=chosen("hours", 1, limits.max_hours),
+        width=chosen("width", _SMALLEST_SIDE, _LARGEST_SIDE),
+        height=chosen("height", _SMALLEST_SIDE, _LARGEST_SIDE),
+        fps=chosen("fps", 1, _MOST_FPS),
+        reason="Being submitted to Slurm.",
+        created_at=created_at,
+    )
