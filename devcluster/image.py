@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from devcluster.progress import Progress
 
 _BUILDER_ID = 1500
+_DEFINITIONS = "definitions"
+_STANDIN = "tests/sunshine_standin"
 _CACHE_INSIDE = "/var/cache/moonlight-dev/images"
 _NAMES = (f"sunshine_{layout.IMAGE_ID}.sif", f"sunshine_{layout.IMAGE_ID}.sif.json")
 
@@ -25,8 +27,8 @@ def image_key(host: Machine, sunshine_deb: Path | None) -> str:
     """The name of the image that this checkout would build."""
     return key_of(
         host.mirror,
-        layout.CHECKOUT / "definitions",
-        sunshine_deb or layout.CHECKOUT / "tests/sunshine_standin",
+        layout.CHECKOUT / _DEFINITIONS,
+        sunshine_deb or layout.CHECKOUT / _STANDIN,
     )
 
 
@@ -53,16 +55,19 @@ def provide(
 
 def _build(part: Path, host: Machine, inside: Inside, log: Path, sunshine_deb: Path | None) -> None:
     os.chown(part, _BUILDER_ID, _BUILDER_ID)
+    # Copies: bash reads a script while it runs it, and somebody may edit it in these minutes.
+    for folder in (_DEFINITIONS, _STANDIN):
+        shutil.copytree(layout.CHECKOUT / folder, part / "sources" / folder)
     if sunshine_deb:
         # The cluster sees only the checkout and its own folders.
         shutil.copyfile(sunshine_deb, part / "sunshine.deb")
     script = (
         "out=$1 mirror=$2 image=$3 deb=$out/sunshine.deb\n"
         'if [ ! -e "$deb" ]; then\n'
-        '    /src/tests/sunshine_standin/build-deb "$out"\n'
+        '    "$out"/sources/tests/sunshine_standin/build-deb "$out"\n'
         '    deb=$(echo "$out"/*.deb)\n'
         "fi\n"
-        'exec nice -n 5 /src/definitions/build "$image" --output "$out" --tmpdir "$out"'
+        'exec nice -n 5 "$out"/sources/definitions/build "$image" --output "$out" --tmpdir "$out"'
         ' --verbose --sunshine-deb "$deb" --debian-mirror "$mirror"'
     )
     arguments = [f"{_CACHE_INSIDE}/{part.name}", host.mirror, layout.IMAGE_ID]
@@ -77,9 +82,12 @@ def _build(part: Path, host: Machine, inside: Inside, log: Path, sunshine_deb: P
         HOME="/var/lib/builder",
         USER="builder",
     )
-    for name in _NAMES:
-        os.chown(part / name, 0, 0)
-        (part / name).chmod(0o644)
+    for path in part.iterdir():
+        if path.name in _NAMES:
+            os.chown(path, 0, 0)
+            path.chmod(0o644)
+        else:
+            store.remove(path)
 
 
 def _publish(kept: Path, folder: Path) -> None:

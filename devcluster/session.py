@@ -7,6 +7,7 @@ import os
 import time
 import urllib.error
 import urllib.request
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from devcluster import layout
@@ -22,6 +23,8 @@ _SESSIONS = f"{layout.SERVICE_URL}/api/moonlight/sessions"
 _LIVE = ("running", "starting", "pending")
 _WAIT_LIMIT_S = 180.0
 _POLL_S = 0.3
+#: How long the service may be silent.
+_SILENCE_LIMIT_S = 15.0
 
 Json = dict[str, Any]
 
@@ -114,6 +117,9 @@ def next_steps() -> str:
 def _call(method: str, url: str, body: Json | None = None) -> Json:
     """One request to the service, past any proxy.
 
+    It is asked again for a while when nobody answers or it says 503: it may be restarting, or
+    waiting for Slurm, and no session is lost by that.
+
     Raises:
         DevError: It did not answer, or refused; the service's own sentence is passed on.
     """
@@ -123,23 +129,34 @@ def _call(method: str, url: str, body: Json | None = None) -> Json:
         request.add_header("Content-Type", "application/json")
         request.data = json.dumps(body).encode()
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(request, timeout=30) as answer:
-            result: Json = json.load(answer)
-            return result
-    except urllib.error.HTTPError as error:
+    end = time.monotonic() + _SILENCE_LIMIT_S
+    hint = "./dev logs moonlight tells more."
+    while True:
         try:
-            sentence = json.load(error)["error"]
-        except (ValueError, KeyError, TypeError):
-            sentence = f"HTTP status {error.code}"
-        raise DevError(
-            f"The service refused {method} {url}: {sentence}", "./dev logs moonlight tells more."
-        ) from error
-    except (OSError, ValueError) as error:
-        raise DevError(
-            f"The service did not answer {method} {url}: {error}",
-            "./dev logs moonlight tells more.",
-        ) from error
+            with opener.open(request, timeout=30) as answer:
+                result: Json = json.load(answer)
+                return result
+        except urllib.error.HTTPError as error:
+            if error.code != HTTPStatus.SERVICE_UNAVAILABLE or time.monotonic() > end:
+                raise DevError(
+                    f"The service refused {method} {url}: {_sentence(error)}", hint
+                ) from error
+        except OSError as error:
+            if time.monotonic() > end:
+                raise DevError(
+                    f"The service did not answer {method} {url}: {error}", hint
+                ) from error
+        except ValueError as error:
+            raise DevError(f"What answers {method} {url} is not the service.", hint) from error
+        time.sleep(_POLL_S)
+
+
+def _sentence(error: urllib.error.HTTPError) -> str:
+    """The service's own words for its refusal."""
+    try:
+        return str(json.load(error)["error"])
+    except (ValueError, KeyError, TypeError):
+        return f"HTTP status {error.code}"
 
 
 def _log_of(paths: layout.Paths, session_id: str) -> Path | None:
