@@ -193,6 +193,7 @@ class Follower:
                 "phase": "ready",
                 "reason": report.reason,
                 "ready_at": session.ready_at or self._clock(),
+                "cert_sha256": report.cert_sha256,
             }
         return seen | {
             "status": Status.STARTING,
@@ -278,7 +279,8 @@ class Follower:
             # Of a job that was cancelled in the queue, Slurm says that it started when it ended.
             started_at=session.started_at or (job.started_at if job.node else None),
             stopped_at=job.ended_at or self._clock(),
-            exit_code=job.exit_code,
+            # As a shell counts the end by a signal.
+            exit_code=128 + job.exit_signal if job.exit_signal else job.exit_code,
             log_tail=report.log if report else None,
         )
 

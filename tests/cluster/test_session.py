@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import stat
 import subprocess
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from conftest import SESSIONS, Api, Node, run, wait_for
@@ -173,7 +175,7 @@ def test_a_second_account_reads_nothing(api: Callable[[str], Api], nodes: dict[s
     assert "sunshine" not in node.run("ls", f"{SESSION_DIRS}/{session_id}", user="bob", check=False)
     assert node.run("cat", log, user="bob", check=False) == ""
     assert session_id in node.run("cat", log, user="alice")
-    sunshine = next(pid for pid, args in node.processes("alice").items() if "sunshine.conf" in args)
+    sunshine = of_session(node, session, r"\S*sunshine.* /session")
     assert node.run("cat", f"/proc/{sunshine}/environ", user="bob", check=False) == ""
     command_lines = node.run("ps", "-eo", "args", user="bob")
     credentials = (SESSION_DIRS / session_id / "config" / "credentials.json").read_text()
@@ -239,21 +241,53 @@ def test_what_slurm_cannot_do_is_told(api: Callable[[str], Api]) -> None:
     assert all(s["gpus"] != 4 for s in api("bob")("GET", SESSIONS)[1]["sessions"])
 
 
-@pytest.mark.parametrize(("program", "part"), [("Xvfb", "X server"), ("sunshine.conf", "Sunshine")])
+def of_session(node: Node, session: dict[str, Any], program: str) -> int:
+    """The process of a session's program: below its batch script, whatever else its user runs."""
+    script = f"job{session['job_id']:05d}/slurm_script"
+    below = {pid for pid, args in node.processes(session["username"]).items() if script in args}
+    assert below, "the session has no batch script"
+    for _ in range(6):
+        found = node.run("pgrep", "-P", ",".join(map(str, below)), check=False)
+        below |= {int(pid) for pid in found.split()}
+    names = node.run("ps", "-o", "pid=,args=", "-p", ",".join(map(str, below))).splitlines()
+    return next(int(line.split()[0]) for line in names if re.match(rf"\s*\d+ {program}", line))
+
+
+@pytest.mark.parametrize(
+    ("program", "part"),
+    [("Xvfb", "The X server"), (r"\S*sunshine.* /session", "Sunshine"), ("bash -c", "The desktop")],
+)
 def test_a_part_that_dies_ends_the_session_with_its_name(
     api: Callable[[str], Api], nodes: dict[str, Node], program: str, part: str
 ) -> None:
     """Failed, with the reason and the last lines, and nothing left on the node."""
-    alice = api("alice")
-    session_id = alice.create("bare")["session_id"]
-    node = nodes[alice.wait(session_id, "running")["slurm_node"]]
-    victim = next(pid for pid, args in node.processes("alice").items() if program in args
-                  and "bash" not in args)  # fmt: skip
-    node.run("kill", "-9", str(victim))
-    session = wait_for(lambda: alice.get(session_id), lambda s: s["status"] == "failed")
-    assert part in session["error"]
-    assert "signal 9" in session["error"]
+    bob = api("bob")
+    session_id = bob.create("bare")["session_id"]
+    session = bob.wait(session_id, "running")
+    node = nodes[session["slurm_node"]]
+    node.run("kill", "-9", str(of_session(node, session, program)))
+    session = wait_for(lambda: bob.get(session_id), lambda s: s["status"] == "failed")
+    assert session["error"] == f"{part} was ended by signal 9 (KILL)."
     assert session["exit_code"] == 1
+    assert not (SESSION_DIRS / session_id).exists()
+    wait_for(lambda: node.processes("bob"), lambda processes: not processes)
+
+
+def test_a_killed_batch_script_takes_its_container_along(
+    api: Callable[[str], Api], nodes: dict[str, Node]
+) -> None:
+    """No process on a node after its job, even where nobody could clean up."""
+    bob = api("bob")
+    session_id = bob.create("bare")["session_id"]
+    session = bob.wait(session_id, "running")
+    node = nodes[session["slurm_node"]]
+    node.run("kill", "-9", str(of_session(node, session, "/bin/bash .*slurm_script")))
+    session = wait_for(lambda: bob.get(session_id), lambda s: s["status"] == "failed")
+    assert session["exit_code"] == 128 + 9
+    wait_for(lambda: node.processes("bob"), lambda processes: not processes)
+    # What it could not remove, the user's next session removes.
+    again = bob.create("bare")["session_id"]
+    bob.wait(again, "running")
     assert not (SESSION_DIRS / session_id).exists()
 
 
@@ -261,15 +295,29 @@ def test_the_end_of_the_desktop_is_the_end_of_the_session(
     api: Callable[[str], Api], nodes: dict[str, Node]
 ) -> None:
     """Logging out is no failure."""
-    alice = api("alice")
-    session_id = alice.create("bare")["session_id"]
-    node = nodes[alice.wait(session_id, "running")["slurm_node"]]
-    sleeps = [pid for pid, args in node.processes("alice").items() if args == "sleep infinity"]
-    for pid in sleeps:
-        node.run("kill", str(pid))
-    session = wait_for(lambda: alice.get(session_id), lambda s: s["status"] == "stopped")
+    bob = api("bob")
+    session_id = bob.create("bare")["session_id"]
+    session = bob.wait(session_id, "running")
+    node = nodes[session["slurm_node"]]
+    # The desktop of this image ends well on SIGUSR1.
+    node.run("kill", "-USR1", str(of_session(node, session, "bash -c")))
+    session = wait_for(lambda: bob.get(session_id), lambda s: s["status"] == "stopped")
     assert session["reason"] == "The desktop was closed."
     assert session["error"] is None
+
+
+def test_two_desktops_share_a_node(api: Callable[[str], Api]) -> None:
+    """Whole ones: what a desktop keeps in the node's abstract sockets must not meet."""
+    run("scontrol", "update", "NodeName=viz2", "State=DRAIN", "Reason=test")
+    try:
+        made = [(api(user), api(user).create("xfce4", gpus=0)) for user in ("bob", "carol")]
+        for user, session in made:
+            user.wait(session["session_id"], "running", timeout_s=120)
+        time.sleep(3)
+        for user, session in made:
+            assert user.get(session["session_id"])["status"] == "running"
+    finally:
+        run("scontrol", "update", "NodeName=viz2", "State=RESUME")
 
 
 def test_scancel_by_the_user_ends_the_session(
