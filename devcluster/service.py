@@ -46,6 +46,17 @@ def provide(paths: layout.Paths, root: Path, inside: Inside, progress: Progress)
         store.write(installed, key)
 
 
+def reconcile(inside: Inside, log: Path) -> None:
+    """Bring the records up to date with Slurm, once."""
+    inside.work(
+        [f"{_BACKEND}/venv/bin/python", "-m", "moonlight_core", "reconcile"],
+        log,
+        what="Comparing the sessions' records with Slurm",
+        hint="./dev logs slurmctld and ./dev logs redis may say more.",
+        MOONLIGHT_CONFIG="/etc/moonlight/moonlight.toml",
+    )
+
+
 def provide_test_tools(paths: layout.Paths, root: Path, inside: Inside, progress: Progress) -> None:
     """Have the virtual environment of the tests, with everything but this checkout's own code."""
     wheel = provide_wheel(paths, root, inside, progress)

@@ -59,6 +59,9 @@ class Up:
             lambda: service.provide(self._paths, root, inside, self._progress),
         )
         with self._progress.step("service") as step:
+            if self._started_head:
+                # Sessions of the time before died with it; the service shall not show them alive.
+                service.reconcile(inside, step.log)
             inside.service("start", "moonlight", log=step.log)
             step.result = f"answers on {layout.SERVICE_URL}"
         return holder
