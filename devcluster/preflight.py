@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -187,11 +188,9 @@ def parse_routes(table: str) -> Iterator[tuple[ipaddress.IPv4Network, str]]:
 
 
 def _owner_sentence(port: int) -> str:
-    for line in output_of(["ss", "-Hlntp", f"sport = :{port}"]).splitlines():
-        _before, found, users = line.partition("users:((")
-        if found:
-            return f" It is held by {users.rstrip(')').split('),(')[0]}."
-    return ""
+    text = output_of(["ss", "-Hlntp", f"sport = :{port}"])
+    owner = re.search(r'users:\(\("(?P<name>[^"]+)",pid=(?P<pid>\d+)', text)
+    return f" It is held by {owner['name']} (process {owner['pid']})." if owner else ""
 
 
 def _has_filesystem(name: str) -> bool:
