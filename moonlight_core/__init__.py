@@ -9,15 +9,21 @@
 """
 
 from moonlight_core.errors import (
+    ClientNotFound,
+    CredentialsHidden,
     ImageNotFound,
     ImageUnavailable,
     InvalidRequest,
     MoonlightError,
+    NoClientWaiting,
     NotPermitted,
+    PairingInterrupted,
+    PairingUnderWay,
     QuotaExceeded,
     RequestError,
     SessionEnded,
     SessionNotFound,
+    SessionNotRunning,
     SettingsError,
     SlurmError,
     SlurmNotUsable,
@@ -28,31 +34,59 @@ from moonlight_core.errors import (
     StoreUnavailable,
     SubmitOutcomeUnknown,
     SubmitRejected,
+    SunshineAnswerUnusable,
+    SunshineError,
+    SunshineUnreachable,
+    TooManyPins,
     UserNotAllowed,
     WaitTimeout,
+    WrongPin,
 )
 from moonlight_core.images import Image
 from moonlight_core.manager import SessionManager
-from moonlight_core.models import Connect, Lease, Session, SessionRequest, Status
+from moonlight_core.models import (
+    Connect,
+    Credentials,
+    Lease,
+    PairedClient,
+    Pairing,
+    PairingStatus,
+    Session,
+    SessionRequest,
+    Status,
+)
+from moonlight_core.pairing import PairingAttempt, PinOffer
 from moonlight_core.settings import Settings
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ClientNotFound",
     "Connect",
+    "Credentials",
+    "CredentialsHidden",
     "Image",
     "ImageNotFound",
     "ImageUnavailable",
     "InvalidRequest",
     "Lease",
     "MoonlightError",
+    "NoClientWaiting",
     "NotPermitted",
+    "PairedClient",
+    "Pairing",
+    "PairingAttempt",
+    "PairingInterrupted",
+    "PairingStatus",
+    "PairingUnderWay",
+    "PinOffer",
     "QuotaExceeded",
     "RequestError",
     "Session",
     "SessionEnded",
     "SessionManager",
     "SessionNotFound",
+    "SessionNotRunning",
     "SessionRequest",
     "Settings",
     "SettingsError",
@@ -66,6 +100,11 @@ __all__ = [
     "StoreUnavailable",
     "SubmitOutcomeUnknown",
     "SubmitRejected",
+    "SunshineAnswerUnusable",
+    "SunshineError",
+    "SunshineUnreachable",
+    "TooManyPins",
     "UserNotAllowed",
     "WaitTimeout",
+    "WrongPin",
 ]

@@ -35,6 +35,7 @@ _LONGEST_REASON = 500
 _LONGEST_LOG = 4000
 _LONGEST_REPORT = 16384
 _WORD = re.compile(r"[a-z][a-z_]{0,39}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _SIZES = ("cpus", "memory_gb", "gpus", "hours", "width", "height", "fps")
 _MARK = re.compile(
     rf"{COMMENT_PREFIX}(?P<session_id>{SESSION_ID.pattern}) image=(?P<image_id>[a-z0-9_]+)"
@@ -116,6 +117,8 @@ class Report:
         display_num: with ``slot_busy``: the display of the lease it is about.
         sunshine_port: with ``slot_busy``: the base port of the lease it is about.
         restart_count: the start of the job it is about.
+        cert_sha256: with ``ready``: SHA-256 of the certificate of the session's Sunshine, in
+            hexadecimal.
     """
 
     phase: str
@@ -125,6 +128,7 @@ class Report:
     display_num: int | None = None
     sunshine_port: int | None = None
     restart_count: int = 0
+    cert_sha256: str | None = None
 
     @classmethod
     def of_job(cls, job: SlurmJob) -> Report | None:
@@ -140,7 +144,7 @@ class Report:
         phase = document.get("phase")
         if not isinstance(phase, str) or not _WORD.fullmatch(phase):
             return None
-        busy = document.get("busy")
+        busy, cert = document.get("busy"), document.get("cert")
         return cls(
             phase=phase,
             reason=_text(document.get("reason"), _LONGEST_REASON),
@@ -149,6 +153,7 @@ class Report:
             display_num=_number(document.get("display")),
             sunshine_port=_number(document.get("port")),
             restart_count=_number(document.get("restart")) or 0,
+            cert_sha256=cert if isinstance(cert, str) and _SHA256.fullmatch(cert) else None,
         )
 
 

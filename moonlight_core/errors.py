@@ -10,9 +10,20 @@ Nothing here knows about HTTP; ``moonlight_http`` maps these classes to status c
     │   ├── ImageUnavailable     in the catalogue, but its file is not there
     │   ├── UserNotAllowed       the account may not have sessions
     │   ├── SessionNotFound      no such session, or not the caller's
-    │   └── QuotaExceeded        too many live sessions
+    │   ├── SessionNotRunning    the session has no Sunshine to speak to yet, or any more
+    │   ├── QuotaExceeded        too many live sessions
+    │   ├── NoClientWaiting      no Moonlight client asked to be paired in time
+    │   ├── WrongPin             a client was waiting, and had another PIN
+    │   ├── PairingUnderWay      the session is being paired already
+    │   ├── TooManyPins          too many PINs were tried in a short time
+    │   ├── ClientNotFound       no such paired client
+    │   └── CredentialsHidden    the site does not show Sunshine's password
     ├── WaitTimeout              a session did not get where it was waited for
     ├── SessionEnded             a session ended while it was waited for
+    ├── PairingInterrupted       the program stopped while a pairing was under way
+    ├── SunshineError            what a session's Sunshine said, or did not say
+    │   ├── SunshineUnreachable  it does not answer, or not in time
+    │   └── SunshineAnswerUnusable  what answered is not it, or makes no sense
     ├── SlurmError               what Slurm said, or did not say
     │   ├── SlurmNotUsable       pyslurm or slurm.conf is missing or does not fit
     │   ├── SlurmUnavailable     slurmctld cannot be reached now; nothing was done
@@ -83,6 +94,18 @@ class SessionNotFound(RequestError):
         )
 
 
+class SessionNotRunning(RequestError):
+    """Raised when something needs the session's Sunshine, and the session is not running."""
+
+    def __init__(self, session_id: str, status: str) -> None:
+        self.session_id = session_id
+        self.status = status
+        super().__init__(
+            f"The session {session_id} is {status}. Its desktop can be reached only while it is "
+            "running: wait for that, or ask for another session."
+        )
+
+
 class QuotaExceeded(RequestError):
     """Raised when a user has as many live sessions as she may have."""
 
@@ -94,6 +117,75 @@ class QuotaExceeded(RequestError):
             f"{username} has {current} live sessions and may have {limit}. "
             "End one of them before asking for another."
         )
+
+
+class NoClientWaiting(RequestError):
+    """Raised when no Moonlight client asked to be paired in time; ``address`` is what to add."""
+
+    def __init__(self, address: str, waited_s: float) -> None:
+        self.address = address
+        super().__init__(
+            f"No Moonlight client asked to be paired within {waited_s:g} s. In Moonlight, add the "
+            f"host {address} and open it: it shows a PIN. Send that PIN while it is shown."
+        )
+
+
+class WrongPin(RequestError):
+    """Raised when a client was waiting, and was not paired because it has another PIN."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A Moonlight client was waiting, but it has another PIN and was not paired. Start "
+            "pairing again in the client and send the PIN that it shows then."
+        )
+
+
+class PairingUnderWay(RequestError):
+    """Raised when the session is being paired already: Sunshine takes one PIN at a time."""
+
+    def __init__(self, session_id: str) -> None:
+        self.session_id = session_id
+        super().__init__(
+            f"The session {session_id} is being paired already. Wait until that is over."
+        )
+
+
+class TooManyPins(RequestError):
+    """Raised when too many PINs were tried; ``retry_after_s`` tells when the next may be.
+
+    A PIN has 10,000 values: they must not be tried one after the other.
+    """
+
+    def __init__(self, session_id: str, retry_after_s: int) -> None:
+        self.session_id = session_id
+        self.retry_after_s = retry_after_s
+        super().__init__(
+            f"Too many PINs were tried on the session {session_id}. Try again in {retry_after_s} s."
+        )
+
+
+class ClientNotFound(RequestError):
+    """Raised when no paired client has that id."""
+
+
+class CredentialsHidden(RequestError):
+    """Raised when the site has chosen not to show the password of Sunshine's web interface."""
+
+
+class PairingInterrupted(MoonlightError):
+    """Raised when the program was told to stop while a pairing was under way."""
+
+
+class SunshineError(MoonlightError):
+    """Raised for what a session's Sunshine said, or did not say."""
+
+
+class SunshineUnreachable(SunshineError):
+    """Raised when a session's Sunshine does not answer, or not in time."""
+
+
+class SunshineAnswerUnusable(SunshineError):
+    """Raised when what answers is not the session's Sunshine, or its answer makes no sense."""
 
 
 class WaitTimeout(MoonlightError):

@@ -1,6 +1,8 @@
 """Every Redis key and channel there is. Nothing else in the project spells one.
 
     moonlight:session:<id>           hash    the record of a session; expires a while after its end
+    moonlight:session:<id>:pairing   hash    how the last pairing went or goes; expires
+    moonlight:session:<id>:pins      list    when PINs were last tried, Unix seconds; expires
     moonlight:sessions               zset    ids of all records, by time of creation, Unix seconds
     moonlight:sessions:live          zset    ids of sessions that have not ended
     moonlight:user:<user>:sessions   zset    ids of a user's records
@@ -29,6 +31,16 @@ NUDGE = "nudge"
 def session(session_id: str) -> str:
     """The record of a session."""
     return f"{PREFIX}session:{session_id}"
+
+
+def pairing(session_id: str) -> str:
+    """The pairing that a session's Sunshine is busy with, or was last."""
+    return f"{PREFIX}session:{session_id}:pairing"
+
+
+def pins(session_id: str) -> str:
+    """When PINs were tried on a session's Sunshine."""
+    return f"{PREFIX}session:{session_id}:pins"
 
 
 def user_sessions(username: str) -> str:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Self
 import attrs
 
 from moonlight_core import bus, sunshine
+from moonlight_core.access import SunshineAccess
 from moonlight_core.admission import choose_image, new_session
 from moonlight_core.errors import (
     InvalidRequest,
     SessionEnded,
-    SessionNotFound,
     SlurmError,
     SlurmRefused,
     SlurmUnavailable,
@@ -24,7 +24,7 @@ from moonlight_core.errors import (
     WaitTimeout,
 )
 from moonlight_core.job import job_spec
-from moonlight_core.models import Connect, Session, SessionRequest, Status
+from moonlight_core.models import Session, SessionRequest, Status
 from moonlight_core.reconcile import Reconciler
 from moonlight_core.redis_client import connect
 from moonlight_core.secret import read_secret
@@ -56,8 +56,8 @@ def _utc_now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-class SessionManager:
-    """Creates, finds, ends and repairs sessions.
+class SessionManager(SunshineAccess):
+    """Creates, finds, ends and repairs sessions; pairs clients with them.
 
     Safe to be shared by threads. Every method may raise ``StoreUnavailable`` when Redis is away;
     those that need slurmctld say so.
@@ -74,10 +74,8 @@ class SessionManager:
         new_id: Callable[[str], str] = new_session_id,
         resolve_user: Callable[..., User] = find_user,
     ) -> None:
-        self.settings = settings
-        self._store = store
+        super().__init__(settings, store, service_secret)
         self._gateway = gateway
-        self._secret = service_secret
         self._clock = clock
         self._new_id = new_id
         self._resolve_user = resolve_user
@@ -293,12 +291,6 @@ class SessionManager:
             redis = str(exc)
         return {"redis": redis, "slurm": self._reconciler.slurm_health}
 
-    def _get(self, session_id: str, user: str | None) -> Session:
-        session = self._store.get(session_id)
-        if session is None or (user is not None and session.username != user):
-            raise SessionNotFound(session_id)
-        return session
-
     def _submitted(self, session: Session, job_id: int) -> Session:
         for _ in range(_TRIES):
             if session.job_id is not None or self._store.update(
@@ -326,5 +318,4 @@ class SessionManager:
         lease = session.lease
         if lease is None or session.status.ended:
             return session
-        host = self.settings.connect.host_of(lease.node)
-        return attrs.evolve(session, connect=Connect.to(host, lease.sunshine_port))
+        return attrs.evolve(session, connect=self._connect(lease))

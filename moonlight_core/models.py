@@ -5,9 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
+
+if TYPE_CHECKING:
+    from moonlight_core.secret import Secret
 
 SESSION_ID = re.compile(r"ml-[a-z_][a-z0-9_.-]{0,31}-[0-9a-hjkmnp-tv-z]{18}")
 
@@ -104,7 +107,8 @@ class Session:
     sentence for a person, ``error`` the sentence of a failure; what is not known yet is None.
     ``restart_count`` is Slurm's, ``slots_refused`` counts leases whose display or port a foreign
     process held, ``lost_at`` is when slurmctld had first forgotten the job, ``revision`` counts the
-    changes of the record: four fields for reconcile alone.
+    changes of the record: four fields for reconcile alone. ``cert_sha256`` is the fingerprint of
+    the certificate of its Sunshine, for ``moonlight_core.sunshine`` alone.
     """
 
     session_id: str
@@ -129,6 +133,7 @@ class Session:
     slurm_node: str | None = None
     display_num: int | None = None
     sunshine_port: int | None = None
+    cert_sha256: str | None = None
     restart_count: int = 0
     slots_refused: int = 0
     created_at: dt.datetime
@@ -182,7 +187,63 @@ class Session:
             raise ValueError(f"The record lacks a field: {exc}") from exc
 
 
-_INTERNAL = frozenset({"restart_count", "slots_refused", "lost_at", "revision"})
+class PairingStatus(enum.StrEnum):
+    """How a pairing goes, or how it ended."""
+
+    NONE = "none"
+    WAITING = "waiting"
+    PAIRED = "paired"
+    WRONG_PIN = "wrong_pin"
+    NO_CLIENT = "no_client"
+    FAILED = "failed"
+
+
+@attrs.frozen(kw_only=True)
+class PairedClient:
+    """A Moonlight client that a session's Sunshine lets in.
+
+    Attributes:
+        name: what it was called when it was paired.
+        uuid: Sunshine's id of it.
+        enabled: whether it may stream now.
+    """
+
+    name: str
+    uuid: str
+    enabled: bool = True
+
+
+@attrs.frozen(kw_only=True)
+class Pairing:
+    """How the last pairing of a session goes or went.
+
+    Attributes:
+        status: its state; ``none`` when there was none lately.
+        client: the new client, once it is paired.
+        error: the sentence of a failure.
+    """
+
+    status: PairingStatus
+    client: PairedClient | None = None
+    error: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Credentials:
+    """How a session's owner enters the web interface of its Sunshine.
+
+    Attributes:
+        url: its address; the certificate is Sunshine's own.
+        username: the user.
+        password: the password.
+    """
+
+    url: str
+    username: str
+    password: Secret
+
+
+_INTERNAL = frozenset({"cert_sha256", "restart_count", "slots_refused", "lost_at", "revision"})
 
 
 def _stored(name: str) -> bool:

@@ -53,6 +53,9 @@ class ServiceSettings:
     )
     reconcile_interval_s: float = option(1.0, "seconds between two rounds of reconcile")
     max_body_bytes: int = option(65536, "largest request body accepted, in bytes")
+    show_credentials: bool = option(
+        default=True, help_text="whether users see the password of their Sunshine's web interface"
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -131,6 +134,10 @@ class ConnectSettings:
     def host_of(self, node: str) -> str:
         """The host name or address a client uses for Slurm node ``node``."""
         return self.hosts.get(node, self.host.replace("{node}", node))
+
+    def own_host_of(self, node: str) -> str:
+        """The host name or address by which the service itself reaches a node."""
+        return self.hosts.get(node, node)
 
 
 GROUPS: Mapping[str, type] = {

@@ -17,6 +17,7 @@ from redis.client import PubSub
 from moonlight_core import keys, ports
 from moonlight_core.errors import QuotaExceeded, StoreError
 from moonlight_core.models import Lease, Session
+from moonlight_core.pairing_store import PairingStore
 from moonlight_core.redis_client import redis_errors
 
 if TYPE_CHECKING:
@@ -37,10 +38,14 @@ class SessionStore:
 
     Every method raises ``StoreUnavailable`` when Redis cannot be reached and ``StoreRefused`` when
     it answers with an error; then nothing was changed, or the change is whole.
+
+    Attributes:
+        pairings: how pairings of sessions go.
     """
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
+        self.pairings = PairingStore(client)
         self._scripts: Mapping[str, Script] = {
             name: client.register_script(
                 resources.files("moonlight_core").joinpath("lua", f"{name}.lua").read_text("utf-8")

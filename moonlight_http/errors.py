@@ -26,7 +26,17 @@ TABLE: Mapping[type[errors.MoonlightError], tuple[str, str]] = {
     errors.ImageUnavailable: (falcon.HTTP_409, "image_unavailable"),
     errors.UserNotAllowed: (falcon.HTTP_403, "user_not_allowed"),
     errors.SessionNotFound: (falcon.HTTP_404, "session_not_found"),
+    errors.SessionNotRunning: (falcon.HTTP_409, "session_not_running"),
     errors.QuotaExceeded: (falcon.HTTP_429, "quota_exceeded"),
+    errors.NoClientWaiting: (falcon.HTTP_409, "no_client_waiting"),
+    errors.WrongPin: (falcon.HTTP_422, "wrong_pin"),
+    errors.PairingUnderWay: (falcon.HTTP_409, "pairing_under_way"),
+    errors.TooManyPins: (falcon.HTTP_429, "too_many_pins"),
+    errors.ClientNotFound: (falcon.HTTP_404, "client_not_found"),
+    errors.CredentialsHidden: (falcon.HTTP_403, "disabled"),
+    errors.PairingInterrupted: (falcon.HTTP_503, "service_stopping"),
+    errors.SunshineUnreachable: (falcon.HTTP_503, "sunshine_unreachable"),
+    errors.SunshineError: (falcon.HTTP_502, "sunshine_unusable"),
     errors.NotPermitted: (falcon.HTTP_403, "not_permitted"),
     errors.SubmitRejected: (falcon.HTTP_422, "submit_rejected"),
     errors.SubmitOutcomeUnknown: (falcon.HTTP_503, "slurm_unavailable"),
@@ -76,6 +86,10 @@ def _on_core_error(
         data["field"] = error.field
     if isinstance(error, errors.QuotaExceeded):
         data |= {"limit": error.limit, "current": error.current}
+    if isinstance(error, errors.NoClientWaiting):
+        data["address"] = error.address
+    if isinstance(error, errors.TooManyPins):
+        resp.set_header("Retry-After", str(error.retry_after_s))
     if status == falcon.HTTP_500:
         _log.error("unexpected error", exc_info=error)
     _answer(resp, status, code, str(error), **data)

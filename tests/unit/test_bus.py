@@ -54,7 +54,7 @@ def test_any_report_is_survived(extra: str) -> None:
 
 @given(
     st.dictionaries(
-        st.sampled_from(["phase", "reason", "log", "busy", "display", "port", "restart"]),
+        st.sampled_from(["phase", "reason", "log", "busy", "display", "port", "restart", "cert"]),
         st.none()
         | st.booleans()
         | st.integers()

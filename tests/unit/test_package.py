@@ -38,9 +38,11 @@ def imports(name: str) -> list[str]:
 
 
 def test_outside_systems_have_one_door_each() -> None:
-    """One module imports pyslurm, two know redis-py, and only moonlight_http knows HTTP."""
+    """One imports pyslurm, three know redis-py, one calls Sunshine, moonlight_http alone serves."""
     assert imports("pyslurm") == ["moonlight_core/slurm.py"]
-    assert imports("redis") == ["moonlight_core/redis_client.py", "moonlight_core/store.py"]
+    stores = ("pairing_store", "redis_client", "store")
+    assert imports("redis") == [f"moonlight_core/{name}.py" for name in stores]
+    assert imports("(http|ssl)") == ["moonlight_core/sunshine.py"]
     assert all(path.startswith("moonlight_http/") for path in imports("(falcon|waitress)"))
 
 
