@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import falcon
 
+from moonlight_http.desktop import ClientById, Clients, Credentials, Pair
 from moonlight_http.errors import add_error_handlers
 from moonlight_http.identity import HeaderIdentity
+from moonlight_http.pairings import Gate, Pairings
 from moonlight_http.requests import BodyLimit
 from moonlight_http.resources import Health, Images, SessionById, Sessions
 
@@ -20,11 +23,14 @@ if TYPE_CHECKING:
 PREFIX = "/api/moonlight"
 
 
-def create_app(manager: SessionManager) -> falcon.App[falcon.Request, falcon.Response]:
+def create_app(
+    manager: SessionManager, *, pairings: Pairings | None = None
+) -> falcon.App[falcon.Request, falcon.Response]:
     """The WSGI application over a manager.
 
     Args:
         manager: what every request is carried out by; shared by all threads.
+        pairings: what carries out pairings that outlive their request; whoever gives one ends it.
     """
     service = manager.settings.service
     identity = HeaderIdentity(
@@ -45,4 +51,11 @@ def create_app(manager: SessionManager) -> falcon.App[falcon.Request, falcon.Res
     app.add_route(f"{PREFIX}/images", Images(manager))
     app.add_route(f"{PREFIX}/sessions", Sessions(manager))
     app.add_route(f"{PREFIX}/sessions/{{session_id}}", SessionById(manager))
+    # Sunshine may be slow, and its owner may make it so: half of the threads stay free of it.
+    gate = Gate(most=max(1, service.threads // 2), most_each=max(1, service.threads // 4))
+    session = f"{PREFIX}/sessions/{{session_id}}"
+    app.add_route(f"{session}/pair", Pair(manager, pairings or Pairings(threading.Event()), gate))
+    app.add_route(f"{session}/clients", Clients(manager, gate))
+    app.add_route(f"{session}/clients/{{uuid}}", ClientById(manager, gate))
+    app.add_route(f"{session}/credentials", Credentials(manager))
     return app

@@ -23,6 +23,12 @@ class Caller:
     administrator: bool
 
 
+def scope(req: falcon.Request) -> str | None:
+    """Whose sessions the caller may touch: None for an administrator, who may touch all."""
+    caller: Caller = req.context.caller
+    return None if caller.administrator else caller.name
+
+
 class HeaderIdentity:
     """Middleware that puts a ``Caller`` into ``req.context.caller``, or refuses the request.
 

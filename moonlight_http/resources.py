@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import falcon
 
 from moonlight_http.errors import Refusal
+from moonlight_http.identity import scope
 from moonlight_http.requests import flag, json_object
 
 if TYPE_CHECKING:
@@ -93,13 +94,8 @@ class SessionById:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: str) -> None:
         """The session."""
-        resp.media = self._manager.get(session_id, user=_scope(req)).to_json()
+        resp.media = self._manager.get(session_id, user=scope(req)).to_json()
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, session_id: str) -> None:
         """End the session; for one that ends or has ended the answer is the same."""
-        resp.media = self._manager.delete(session_id, user=_scope(req)).to_json()
-
-
-def _scope(req: falcon.Request) -> str | None:
-    caller: Caller = req.context.caller
-    return None if caller.administrator else caller.name
+        resp.media = self._manager.delete(session_id, user=scope(req)).to_json()

@@ -18,6 +18,7 @@ from moonlight_core import SessionManager, Settings, __version__
 from moonlight_core.errors import MoonlightError
 from moonlight_core.slurm_worker import WorkerGateway
 from moonlight_http.app import create_app
+from moonlight_http.pairings import Pairings
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -48,9 +49,11 @@ def main(argv: list[str] | None = None) -> int:
         print(f"moonlight_http: {exc}", file=sys.stderr)
         return os.EX_CONFIG
     service = settings.service
+    stop = threading.Event()
+    pairings = Pairings(stop)
     try:
         server = waitress.create_server(
-            create_app(manager),
+            create_app(manager, pairings=pairings),
             host=service.host,
             port=service.port,
             threads=service.threads,
@@ -68,7 +71,6 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return os.EX_UNAVAILABLE
-    stop = threading.Event()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         stop.set()
@@ -90,6 +92,7 @@ def main(argv: list[str] | None = None) -> int:
     finally:
         stop.set()
         server.close()
+        pairings.join(_FINISH_S)
         loop.join(timeout=_FINISH_S)
         gateway.close()
         _log.info("stopped; sessions go on")
