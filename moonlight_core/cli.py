@@ -15,11 +15,13 @@ import attrs
 from moonlight_core import __version__, errors
 from moonlight_core.manager import SessionManager
 from moonlight_core.models import Status
+from moonlight_core.pairing import DEFAULT_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from moonlight_core.models import Session
+    from moonlight_core.pairing import PinOffer
 
 EXIT_OK = os.EX_OK
 EXIT_REFUSED = 1
@@ -45,8 +47,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="moonlight",
         description="GPU desktops as Slurm jobs, streamed by Sunshine to any Moonlight client.",
-        epilog="Exit codes: 0 done, 1 refused or not found, 2 usage, 69 Slurm or Redis is away, "
-        "78 faulty configuration, 130 interrupted.",
+        epilog="Exit codes: 0 done, 1 refused or not found, 2 usage, 69 Slurm, Redis or Sunshine "
+        "is away, 78 faulty configuration, 130 interrupted.",
     )
     parser.add_argument(
         "--config",
@@ -80,6 +82,15 @@ def make_parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=meaning)
         command.add_argument("session_id", metavar="ID", help="the session's id")
         command.set_defaults(run=run)
+
+    pair = commands.add_parser("pair", help="pair a Moonlight client with a session")
+    pair.add_argument("session_id", metavar="ID", help="the session's id")
+    pair.add_argument("--pin", help="the PIN that the client shows (default: draw one for it)")
+    pair.add_argument("--name", default=DEFAULT_NAME, help=f"its name (default: {DEFAULT_NAME})")
+    pair.set_defaults(run=_pair)
+    clients = commands.add_parser("clients", help="list the clients that are paired with a session")
+    clients.add_argument("session_id", metavar="ID", help="the session's id")
+    clients.set_defaults(run=_clients)
 
     commands.add_parser("images", help="list the images").set_defaults(run=_images)
     commands.add_parser(
@@ -158,6 +169,44 @@ def _show(manager: SessionManager, arguments: argparse.Namespace) -> None:
 
 def _delete(manager: SessionManager, arguments: argparse.Namespace) -> None:
     _print_session(manager.delete(arguments.session_id, user=_own()), arguments)
+
+
+def _pair(manager: SessionManager, arguments: argparse.Namespace) -> None:
+    pairing = manager.pair(
+        arguments.session_id,
+        pin=arguments.pin,
+        name=arguments.name,
+        user=_own(),
+        show_pin=_show_pin,
+    )
+    assert pairing.client is not None  # noqa: S101 - for the type checker
+    if arguments.json:
+        client = {"name": pairing.client.name, "uuid": pairing.client.uuid}
+        _print_json({"status": pairing.status, "client": client})
+    else:
+        print(f"{pairing.client.name} is paired.")
+
+
+def _show_pin(offer: PinOffer) -> None:
+    print(
+        f"Give the PIN {offer.pin} to the client within {offer.expires_in_s:g} s:\n"
+        f"  {offer.command}",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _clients(manager: SessionManager, arguments: argparse.Namespace) -> None:
+    clients = manager.clients(arguments.session_id, user=_own())
+    if arguments.json:
+        _print_json([attrs.asdict(client) for client in clients])
+    elif not clients:
+        print("No clients.")
+    else:
+        _print_table(
+            ("name", "uuid", "enabled"),
+            [[client.name, client.uuid, "yes" if client.enabled else "no"] for client in clients],
+        )
 
 
 def _images(manager: SessionManager, arguments: argparse.Namespace) -> None:
