@@ -33,6 +33,12 @@ if TYPE_CHECKING:
 
 _SHOWN_LINES = 20
 EXIT_FAILED = 1
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_AFTER_INTERRUPT = {
+    "up": "Interrupted. What was finished is kept; ./dev up carries on.",
+    "test": "Interrupted. The cluster stays as it is; ./dev down stops it.",
+    "down": "Interrupted. ./dev down carries on.",
+}
 
 
 class Interrupted(KeyboardInterrupt):
@@ -118,12 +124,15 @@ def main(argv: list[str] | None = None) -> int:
         rest = unknown + rest
     elif unknown:
         parser.error(f"unknown: {' '.join(unknown)} (./dev {options.command} --help)")
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    for number in _SIGNALS:
+        # Under nohup a hang-up is to be ignored; SIGINT is ignored for every job in the background
+        # of a script, where somebody who sends it means it.
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
     try:
         return _run(options, rest)
     except Interrupted as interrupted:
-        print("\nInterrupted. What was finished is kept; ./dev up carries on.", file=sys.stderr)
+        print(f"\n{_AFTER_INTERRUPT.get(options.command, '')}".rstrip(), file=sys.stderr)
         return 128 + interrupted.number
     except DevError as error:
         _explain(error)
@@ -234,5 +243,5 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
 
 
 def _ignore_signals() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
