@@ -34,6 +34,9 @@ find_mirrors() {
         done <<<"$sources"
     fi
     [[ $security != none ]] || security_kind=none
+    # Only a mirror by https needs certificates before anything else can be fetched from it.
+    bootstrap_include=apt
+    [[ $mirror$security != *https://* ]] || bootstrap_include=ca-certificates
     check_valid_until=true
     if command -v apt-config >/dev/null; then
         local APT_CHECK=true

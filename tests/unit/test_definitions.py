@@ -221,7 +221,7 @@ class Machine:
             f"{build}\n"
             'image="${@: -2:1}"; echo image >"$image" ;;\n'
             f"test) {test or 'true'} ;;\n"
-            'exec) printf "bash 5.2\\nxvfb 2:21\\n" ;;\nesac',
+            '--silent) printf "bash 5.2\\nxvfb 2:21\\n" ;;\nesac',
         )
 
     def build(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
