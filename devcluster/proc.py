@@ -24,6 +24,11 @@ def children(pid: int) -> list[int]:
     return [child for child in pids() if (fields := _stat(child)) and int(fields[1]) == pid]
 
 
+def group_members(group: int) -> list[int]:
+    """The processes of a process group."""
+    return [pid for pid in pids() if (fields := _stat(pid)) and int(fields[2]) == group]
+
+
 def pids() -> Iterator[int]:
     """All processes."""
     return (int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit())

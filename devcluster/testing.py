@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from devcluster import head
-from devcluster.process import DIE_WITH_PARENT
+from devcluster import head, proc
+from devcluster.process import DIE_WITH_PARENT, kill_group
 
 if TYPE_CHECKING:
     from devcluster.lock import Holder
@@ -27,12 +29,18 @@ def run(holder: Holder, host: Machine, *, lint: bool, arguments: list[str]) -> i
         [*DIE_WITH_PARENT, *head.inside(holder.pid, [*DIE_WITH_PARENT, *script])],
         stdin=subprocess.DEVNULL,
         env=host.environment(),
+        start_new_session=True,
     )
     try:
         return process.wait()
     except KeyboardInterrupt:
-        # A Ctrl-C reaches pytest too, whose fixtures then end what they started.
+        # To everybody but nsenter, whose death would be the death of all: pytest's fixtures shall
+        # end what they started.
+        for pid in proc.group_members(process.pid):
+            if pid != process.pid:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):
             process.wait(_PATIENCE_S)
-        process.kill()
+        kill_group(process.pid)
         raise
