@@ -128,13 +128,15 @@ class Standin:
         """Return a pretend client with files of its own."""
         return Client("127.0.0.1", self.port, self.folder / name)
 
-    def pair(self, client: Client, pin: str = "1234", entered: str | None = None) -> Answer:
+    def pair(
+        self, client: Client, pin: str = "1234", entered: str | None = None, *, leave: bool = False
+    ) -> Answer:
         """Pair a client, entering its PIN, or another one; return what the interface answered."""
         failures: list[Exception] = []
 
         def run() -> None:
             try:
-                client.pair(pin, WAIT_S)
+                client.pair(pin, WAIT_S, leave=leave)
             except (ClientError, OSError, HTTPException) as error:
                 failures.append(error)
 

@@ -104,10 +104,18 @@ def test_an_unpaired_host_has_another_identity_after_each_start(launcher: Launch
 
 
 def test_a_wrong_pin_is_answered_with_true(standin: Standin) -> None:
-    """Only the list of clients tells that nothing came of it, and the next attempt fails once."""
+    """Only the list of clients tells that nothing came of it."""
     with pytest.raises(ClientError, match="another PIN"):
         standin.pair(standin.client(), "1234", entered="4321")
     assert standin.clients() == []
+    standin.pair(standin.client(), "1234")
+    assert len(standin.clients()) == 1
+
+
+def test_an_attempt_that_its_client_gave_up_is_in_the_way_once(standin: Standin) -> None:
+    """A client that leaves at a wrong PIN, or is killed, makes the next attempt fail."""
+    with pytest.raises(ClientError, match="another PIN"):
+        standin.pair(standin.client(), "1234", entered="4321", leave=True)
     with pytest.raises(ClientError, match="Out of order"):
         standin.pair(standin.client(), "1234")
     standin.pair(standin.client(), "1234")

@@ -106,8 +106,11 @@ class Client:
             connection.request("GET", f"{path}?{urlencode({'uniqueid': UNIQUEID} | query)}")
             return _parse(connection.getresponse().read())
 
-    def pair(self, pin: str, timeout_s: float) -> None:
+    def pair(self, pin: str, timeout_s: float, *, leave: bool = False) -> None:
         """Pair, waiting for somebody to give the PIN to the host.
+
+        When the host was given another PIN, some clients go on to the end and others leave at once;
+        `leave` is to be one of those, after which the host is left with an unfinished attempt.
 
         Raises:
             ClientError: when the host was given another PIN, or gave up.
@@ -119,11 +122,12 @@ class Client:
         answer = self.http("/pair", query, timeout_s)
         if answer.values.get("paired") != "1":
             raise ClientError(answer.message or "the host refused")
-        if answer.values["standinproof"] != proof(pin, salt, "host"):
-            # As Moonlight does: leave, and let the host find out.
-            raise ClientError("the host was given another PIN", EXIT_WRONG_PIN)
+        right = answer.values["standinproof"] == proof(pin, salt, "host")
         server = bytes.fromhex(answer.values["plaincert"])
-        answer = self.http("/pair", {"standinproof": proof(pin, salt, "client")})
+        if right or not leave:
+            answer = self.http("/pair", {"standinproof": proof(pin, salt, "client")})
+        if not right:
+            raise ClientError("the host was given another PIN", EXIT_WRONG_PIN)
         if answer.values.get("paired") != "1":
             raise ClientError(answer.message or "the host refused")
         # The only certificate we accept from this host from now on.

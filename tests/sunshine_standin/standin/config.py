@@ -162,6 +162,7 @@ class Config:
     command: str | None = None
     command_arguments: list[str] = field(default_factory=list)
     own: dict[str, str] = field(default_factory=dict)
+    given: dict[str, str] = field(default_factory=dict)
 
 
 def _option(text: str, position: int) -> tuple[int, tuple[str, str] | None]:
@@ -319,6 +320,7 @@ def _apply(options: dict[str, str], folder: Path, config_file: Path) -> Config:
         for key, value in options.items()
         if key.startswith(OWN_PREFIX)
     }
+    config.given = options
     _warn_of_unknown(options, config.min_log_level)
     return config
 

@@ -97,10 +97,11 @@ class GameStream:
                 return xml_response(200, {"paired": 1})
         if "standinproof" not in query:
             return xml_response(404, {"paired": 0}, message="Invalid pairing request")
-        wrong = self._pairing.finish(uniqueid, query["standinproof"])
-        if wrong is not None:
-            return xml_response(400, {"paired": 0}, message=wrong)
-        return xml_response(200, {"paired": 1})
+        try:
+            paired = self._pairing.finish(uniqueid, query["standinproof"])
+        except LookupError as error:
+            return xml_response(400, message=str(error))
+        return xml_response(200, {"paired": int(paired)})
 
     def _server_certificate(self, uniqueid: str, query: dict[str, str]) -> Response | None:
         try:

@@ -78,13 +78,17 @@ class Pairing:
             attempt.answered.set()
             return was_waiting
 
-    def finish(self, uniqueid: str, shown: str) -> str | None:
-        """Check the client's proof and remember the client; return what is wrong, or nothing."""
+    def finish(self, uniqueid: str, shown: str) -> bool:
+        """Check the client's proof; when it fits, remember the client.
+
+        Raises:
+            LookupError: when nothing is under way with this uniqueid.
+        """
         with self._lock:
             attempt = self._attempts.pop(uniqueid, None)
         if attempt is None or attempt.pin is None:
-            return "Invalid uniqueid"
+            raise LookupError("Invalid uniqueid")
         if not hmac.compare_digest(shown, proof(attempt.pin, attempt.salt, "client")):
-            return "Client proof does not fit"
+            return False
         self._state.add(attempt.name, attempt.cert)
-        return None
+        return True

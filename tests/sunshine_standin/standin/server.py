@@ -54,12 +54,14 @@ def main(arguments: list[str]) -> int:
         sys.stdout.write(HELP)
         return 0
     except ConfigError as error:
-        sys.stdout.write(f"Fatal: Failed to apply config: {error}\n")
+        sys.stdout.write(f"Failed to apply config: {error}\n")
         sys.stdout.flush()
         return 0
     journal = Journal(str(config.log_path), config.min_log_level)
     journal.info(f"Sunshine version: {VERSION} commit: stand-in")
     journal.info("Package Publisher: a stand-in for tests, not LizardByte")
+    for key, value in config.given.items():
+        journal.info(f"config: '{key}' = {value}")
     if config.command is not None:
         return _command(config, journal)
     return Sunshine(config, journal).run()
