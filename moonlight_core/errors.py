@@ -126,17 +126,18 @@ class NoClientWaiting(RequestError):
         self.address = address
         super().__init__(
             f"No Moonlight client asked to be paired within {waited_s:g} s. In Moonlight, add the "
-            f"host {address} and open it: it shows a PIN. Send that PIN while it is shown."
+            f"host {address} and open it: it shows a PIN. Send that PIN while it is shown. A "
+            "client that is paired already asks for nothing."
         )
 
 
 class WrongPin(RequestError):
-    """Raised when a client was waiting, and was not paired because it has another PIN."""
+    """Raised when a client was waiting and was not paired: its PIN is another one."""
 
     def __init__(self) -> None:
         super().__init__(
-            "A Moonlight client was waiting, but it has another PIN and was not paired. Start "
-            "pairing again in the client and send the PIN that it shows then."
+            "A Moonlight client was waiting, but it was not paired: it has another PIN, or it has "
+            "gone. Start pairing again in the client and send the PIN that it shows then."
         )
 
 

@@ -7,6 +7,7 @@ until somebody was waiting for it, look for a newcomer in the list.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import secrets
@@ -22,6 +23,7 @@ from moonlight_core.errors import (
     NoClientWaiting,
     PairingInterrupted,
     StoreError,
+    SunshineError,
     WrongPin,
 )
 from moonlight_core.models import PairedClient, Pairing, PairingStatus
@@ -160,6 +162,15 @@ class PairingAttempt:
             if time.monotonic() >= deadline:
                 raise NoClientWaiting(self.offer.address, self._timeout_s)
             self._pause(_ASK_EVERY_S, stop)
+        try:
+            return self._newcomer(before, stop)
+        except MoonlightError:
+            with contextlib.suppress(SunshineError):
+                self._sunshine.drop_pairing()
+            raise
+
+    def _newcomer(self, before: set[str], stop: threading.Event) -> PairedClient:
+        """The client that the list has now and had not before."""
         deadline = time.monotonic() + _CONFIRM_S
         while True:
             new = [client for client in self._sunshine.clients() if client.uuid not in before]

@@ -33,6 +33,8 @@ from moonlight_core.models import PairedClient
 from moonlight_core.secret import Secret
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from moonlight_core.models import Session
 
 UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
@@ -41,6 +43,9 @@ _SALT_LENGTH = 16
 _API_OFFSET = 1
 _LARGEST_ANSWER = 65536
 _LONGEST_NAME = 64
+# What every Moonlight client calls itself (moonlight-common-c and its users; seen).
+_EVERY_CLIENT = "0123456789ABCDEF"
+_CLOSE = {"Connection": "close"}
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 401, 403, 404
 
 
@@ -116,10 +121,26 @@ class Sunshine:
         """Forget a client; whether there was one of that id."""
         return self._truth(self._post("/api/clients/unpair", {"uuid": uuid}))
 
+    def drop_pairing(self) -> None:
+        """Let Sunshine forget a pairing that came to nothing.
+
+        When a client goes away after its PIN was given, Sunshine keeps the half of a pairing, and
+        the client's next attempt fails; 2026.516 dies of it by signal 11, and with it the session
+        (seen). A step out of order makes it forget (fail_pair in src/nvhttp.cpp). Clients take
+        these steps on the base port without TLS and login; nothing secret is sent.
+        """
+        path = f"/pair?uniqueid={_EVERY_CLIENT}&serverchallengeresp=00"
+        with self._errors(self.port):
+            deadline = time.monotonic() + self.timeout_s
+            with socket.create_connection((self.host, self.port), self.timeout_s) as connection:
+                self._request(connection, deadline, "GET", path, headers=_CLOSE)
+
     @property
     def _place(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{api_port(self.port)}"
+        return self._at(api_port(self.port))
+
+    def _at(self, port: int) -> str:
+        return f"[{self.host}]:{port}" if ":" in self.host else f"{self.host}:{port}"
 
     def _client(self, entry: object) -> PairedClient:
         name, uuid, enabled = None, None, True
@@ -146,27 +167,8 @@ class Sunshine:
         return self._ask("POST", path, json.dumps(document))
 
     def _ask(self, method: str, path: str, body: str | None = None) -> dict[str, Any]:
-        try:
+        with self._errors(api_port(self.port)):
             status, raw = self._exchange(method, path, body)
-        except (TimeoutError, ConnectionError, socket.gaierror) as exc:
-            raise SunshineUnreachable(
-                f"The session's Sunshine at {self._place} does not answer: "
-                f"{exc or type(exc).__name__}. It may be starting or ending; try again."
-            ) from exc
-        except ssl.SSLError as exc:
-            raise SunshineAnswerUnusable(
-                f"What answers at {self._place} does not speak TLS as Sunshine does "
-                f"({exc.reason or 'no reason given'})."
-            ) from exc
-        except (http.client.HTTPException, ValueError) as exc:
-            raise SunshineAnswerUnusable(
-                f"What answers at {self._place} does not speak HTTP as Sunshine does "
-                f"({type(exc).__name__})."
-            ) from exc
-        except OSError as exc:
-            raise SunshineUnreachable(
-                f"The session's Sunshine at {self._place} cannot be reached: {exc.strerror or exc}."
-            ) from exc
         self._check_status(status)
         try:
             answer = json.loads(raw)
@@ -175,6 +177,32 @@ class Sunshine:
         if not isinstance(answer, dict):
             raise SunshineAnswerUnusable(f"Sunshine at {self._place} answered no JSON object.")
         return answer
+
+    @contextlib.contextmanager
+    def _errors(self, port: int) -> Iterator[None]:
+        """Turn what the standard library raises into our own errors, all of it."""
+        place = self._at(port)
+        try:
+            yield
+        except (TimeoutError, ConnectionError, socket.gaierror) as exc:
+            raise SunshineUnreachable(
+                f"The session's Sunshine at {place} does not answer: {exc or type(exc).__name__}. "
+                "It may be starting or ending; try again."
+            ) from exc
+        except ssl.SSLError as exc:
+            raise SunshineAnswerUnusable(
+                f"What answers at {place} does not speak TLS as Sunshine does "
+                f"({exc.reason or 'no reason given'})."
+            ) from exc
+        except (http.client.HTTPException, ValueError) as exc:
+            raise SunshineAnswerUnusable(
+                f"What answers at {place} does not speak HTTP as Sunshine does "
+                f"({type(exc).__name__})."
+            ) from exc
+        except OSError as exc:
+            raise SunshineUnreachable(
+                f"The session's Sunshine at {place} cannot be reached: {exc.strerror or exc}."
+            ) from exc
 
     def _check_status(self, status: int) -> None:
         if status == http.client.OK:
@@ -193,20 +221,43 @@ class Sunshine:
         deadline = time.monotonic() + self.timeout_s
         address = (self.host, api_port(self.port))
         login = base64.b64encode(f"{self.username}:{self.password.reveal()}".encode()).decode()
-        headers = {"Authorization": f"Basic {login}", "Connection": "close"}
+        headers = {"Authorization": f"Basic {login}"} | _CLOSE
         if body is not None:
             headers["Content-Type"] = "application/json"
-        with contextlib.ExitStack() as stack:
-            plain = stack.enter_context(socket.create_connection(address, self.timeout_s))
-            plain.settimeout(_left_s(deadline))
-            secure = stack.enter_context(_tls().wrap_socket(plain))
-            self._check_certificate(secure)
-            connection = http.client.HTTPConnection(*address)
-            # It would connect by itself, without TLS and without a deadline.
-            connection.auto_open = 0
-            connection.sock = cast("socket.socket", _Wire(secure, deadline))
-            connection.request(method, path, body, headers)
-            response = stack.enter_context(connection.getresponse())
+        with (
+            socket.create_connection(address, self.timeout_s) as plain,
+            self._secured(plain, deadline) as connection,
+        ):
+            return self._request(connection, deadline, method, path, headers=headers, body=body)
+
+    def _secured(self, plain: socket.socket, deadline: float) -> ssl.SSLSocket:
+        """TLS over a connection, with the session's Sunshine at the other end."""
+        plain.settimeout(_left_s(deadline))
+        connection = _tls().wrap_socket(plain)
+        try:
+            self._check_certificate(connection)
+        except SunshineAnswerUnusable:
+            connection.close()
+            raise
+        return connection
+
+    def _request(
+        self,
+        connection: socket.socket,
+        deadline: float,
+        method: str,
+        path: str,
+        *,
+        headers: dict[str, str],
+        body: str | None = None,
+    ) -> tuple[int, bytes]:
+        """A request over a connection, and its answer as status and body."""
+        client = http.client.HTTPConnection(*connection.getpeername()[:2])
+        # It would connect by itself, without TLS and without a deadline.
+        client.auto_open = 0
+        client.sock = cast("socket.socket", _Wire(connection, deadline))
+        client.request(method, path, body, headers)
+        with client.getresponse() as response:
             raw = response.read(_LARGEST_ANSWER + 1)
             if len(raw) > _LARGEST_ANSWER:
                 raise http.client.LineTooLong("answer")
@@ -224,7 +275,7 @@ class Sunshine:
 class _Wire:
     """What ``http.client`` takes for a socket, with a deadline and a largest size."""
 
-    def __init__(self, connection: ssl.SSLSocket, deadline: float) -> None:
+    def __init__(self, connection: socket.socket, deadline: float) -> None:
         self._connection = connection
         self._deadline = deadline
 
@@ -242,7 +293,7 @@ class _Wire:
 class _Reader(io.RawIOBase):
     """Reads from a socket until the deadline, or until it is too much."""
 
-    def __init__(self, connection: ssl.SSLSocket, deadline: float) -> None:
+    def __init__(self, connection: socket.socket, deadline: float) -> None:
         self._connection = connection
         self._deadline = deadline
         # Status line and headers count as well.

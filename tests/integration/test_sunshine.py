@@ -285,6 +285,28 @@ def test_no_tls(host: Host, first: bytes) -> None:
     assert b"Basic" not in b"".join(heard)
 
 
+def test_half_a_pairing_is_dropped_without_a_secret(host: Host) -> None:
+    """On the port where clients pair, which has no TLS; whatever is said to it, it is survived."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        heard = []
+
+        def accept() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                heard.append(request_of(connection))
+                connection.sendall(answer(b"<root paired='0'/>", "400 Bad Request"))
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        attrs.evolve(host.sunshine, port=listener.getsockname()[1]).drop_pairing()
+        thread.join(5)
+    lines = heard[0].decode().split("\r\n")
+    assert lines[0].startswith("GET /pair?uniqueid=0123456789ABCDEF&serverchallengeresp=")
+    assert not any(line.startswith("Authorization") for line in lines)
+    with pytest.raises(SunshineError):
+        attrs.evolve(host.sunshine, port=host.sunshine.port + 1).drop_pairing()
+
+
 def test_nobody_there(host: Host) -> None:
     """A refused connection, and a name that nothing has."""
     with pytest.raises(SunshineUnreachable, match="does not answer"):
@@ -318,6 +340,10 @@ class Told:
     def recv_into(self, buffer: bytearray) -> int:
         """As a socket's."""
         return self._said.readinto(buffer)
+
+    def getpeername(self) -> tuple[str, int]:
+        """As a socket's."""
+        return "x", 1
 
     def getpeercert(self, **_form: bool) -> bytes:
         """As a TLS socket's."""
