@@ -74,13 +74,13 @@ class Attempt:
         return self.failures[0] if self.failures else None
 
 
-def ask(client: Client, pin: str) -> Attempt:
-    """Let a client ask to be paired with a PIN."""
+def ask(client: Client, pin: str, *, leave: bool = False) -> Attempt:
+    """Let a client ask to be paired with a PIN; with ``leave`` it goes away at another PIN."""
     failures: list[Exception] = []
 
     def run() -> None:
         try:
-            client.pair(pin, WAIT_S)
+            client.pair(pin, WAIT_S, leave=leave)
         except (ClientError, OSError) as error:
             failures.append(error)
 

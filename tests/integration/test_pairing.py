@@ -60,15 +60,19 @@ def test_the_client_may_come_later(desktop: Desktop) -> None:
     assert attempts[0].wait() is None
 
 
-def test_a_wrong_pin_is_told(desktop: Desktop) -> None:
-    """Although Sunshine says true to it; the next attempts come right."""
-    attempt = ask(desktop.client(), "1234")
+@pytest.mark.parametrize("leave", [False, True])
+def test_a_wrong_pin_is_told(desktop: Desktop, *, leave: bool) -> None:
+    """Although Sunshine says true to it; the next attempt comes right, however the first ended."""
+    attempt = ask(desktop.client(), "1234", leave=leave)
     with pytest.raises(WrongPin):
         desktop.manager.pair(desktop.id, pin="4321")
     assert "another PIN" in str(attempt.wait())
     told = desktop.manager.pairing(desktop.id)
     assert (told.status, told.client) == (PairingStatus.WRONG_PIN, None)
     assert desktop.manager.clients(desktop.id) == []
+    attempt = ask(desktop.client(), "1234")
+    assert desktop.manager.pair(desktop.id, pin="1234").client
+    assert attempt.wait() is None
 
 
 def test_nobody_waits(desktop: Desktop) -> None:

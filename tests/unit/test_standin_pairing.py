@@ -122,6 +122,17 @@ def test_an_attempt_that_its_client_gave_up_is_in_the_way_once(standin: Standin)
     assert len(standin.clients()) == 1
 
 
+def test_a_step_out_of_order_ends_the_attempt(standin: Standin) -> None:
+    """What a client has left behind is forgotten, and the next attempt is a fresh one."""
+    with pytest.raises(ClientError, match="another PIN"):
+        standin.pair(standin.client(), "1234", entered="4321", leave=True)
+    for told in ("Out of order call to serverchallengeresp", "Invalid uniqueid"):
+        answer = standin.client().http("/pair", {"serverchallengeresp": "00"})
+        assert (answer.status, answer.message) == (400, told)
+    standin.pair(standin.client(), "1234")
+    assert len(standin.clients()) == 1
+
+
 def test_unpair_one_and_all(standin: Standin) -> None:
     """A client that was forgotten cannot come back; an unknown one is answered with false."""
     client = standin.client()

@@ -95,6 +95,8 @@ class GameStream:
                 return self._server_certificate(uniqueid, query)
             case "pairchallenge":
                 return xml_response(200, {"paired": 1})
+        if "serverchallengeresp" in query:
+            return xml_response(400, {"paired": 0}, message=self._pairing.fail(uniqueid))
         if "standinproof" not in query:
             return xml_response(404, {"paired": 0}, message="Invalid pairing request")
         try:

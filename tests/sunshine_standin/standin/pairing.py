@@ -78,6 +78,19 @@ class Pairing:
             attempt.answered.set()
             return was_waiting
 
+    def fail(self, uniqueid: str) -> str:
+        """Forget an attempt for a step out of order; return what is said to it.
+
+        That step is always out of order here: our own proof goes without it.
+        """
+        with self._lock:
+            attempt = self._attempts.pop(uniqueid, None)
+            if attempt is None:
+                return "Invalid uniqueid"
+            attempt.failure = "Out of order call to serverchallengeresp"
+            attempt.answered.set()
+            return attempt.failure
+
     def finish(self, uniqueid: str, shown: str) -> bool:
         """Check the client's proof; when it fits, remember the client.
 
