@@ -45,6 +45,7 @@ def test_the_environment_wins() -> None:
     assert settings.service.administrators == ("root_of_all", "carol")
     assert settings.connect.host_of("viz2") == "10.0.0.2"
     assert settings.connect.host_of("viz3") == "viz3"
+    assert [settings.connect.own_host_of(node) for node in ("viz2", "viz3")] == ["10.0.0.2", "viz3"]
     assert settings.redis.timeout_s == 0.5
 
 
