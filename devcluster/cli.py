@@ -23,7 +23,7 @@ from devcluster import (
     tools,
 )
 from devcluster.errors import CancelledError, DevError, StepError
-from devcluster.lock import Holder
+from devcluster.holder import Holder, heads, require_ours
 from devcluster.process import Runner
 from devcluster.progress import Progress
 from devcluster.up import Options, Up
@@ -144,6 +144,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, rest: list[str]) -> int:
+    # Root by `su` may have an ordinary user's PATH, and a umask under which the cluster's users
+    # could not read what is made for them.
+    os.environ["PATH"] = f"{os.environ.get('PATH', '')}:{layout.ROOT_PATH}"
+    os.umask(0o022)
     preflight.check_person_and_system()
     paths = layout.Paths.from_environ(os.environ)
     match options.command:
@@ -177,7 +181,7 @@ def _up(paths: layout.Paths, options: argparse.Namespace) -> int:
 def _bring_up(
     paths: layout.Paths, options: argparse.Namespace, progress: Progress, runner: Runner
 ) -> Holder:
-    lock.require_ours(Holder.load())
+    require_ours(Holder.load())
     with lock.exclusive(options.command, progress):
         up = Up(paths, Options(options.debian_mirror, options.sunshine_deb), progress, runner)
         try:
@@ -205,10 +209,10 @@ def _down(paths: layout.Paths, options: argparse.Namespace) -> int:
     progress = Progress(paths.logs)
     holder = Holder.load()
     if not options.force:
-        lock.require_ours(holder)
+        require_ours(holder)
     with lock.exclusive("down", progress):
         holder = Holder.load()
-        found = head.find()
+        found = heads()
         if holder:
             paths = layout.Paths(Path(holder.dev_dir))
             with progress.step("stop daemons") as step:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from devcluster import layout, proc, store
 from devcluster.errors import StepError
-from devcluster.lock import Holder, now
+from devcluster.holder import Holder, head_environment, heads
 from devcluster.process import DIE_WITH_PARENT, ISOLATED, Runner, output_of, succeeds
 
 if TYPE_CHECKING:
@@ -18,18 +18,11 @@ if TYPE_CHECKING:
 
     from devcluster.machine import Machine
 
-#: Stands in the environment of every head's first process, with the folder it works in.
-MARK = "MOONLIGHT_DEV_HEAD"
 #: First process of work's own process namespace: reaps what its programs leave behind.
 _INIT = ("tini", "--")
 _START_LIMIT_S = 30.0
 _STOP_LIMIT_S = 6.0
 _POLL_S = 0.05
-
-
-def find() -> list[int]:
-    """First processes of heads, found in /proc: pid files may be missing or wrong."""
-    return [pid for pid in proc.pids() if MARK in proc.environ(pid) and proc.is_namespace_init(pid)]
 
 
 def start(paths: layout.Paths, host: Machine, root: Path, key: str, log: Path) -> Holder:
@@ -64,19 +57,14 @@ def start(paths: layout.Paths, host: Machine, root: Path, key: str, log: Path) -
                 "CHECKOUT": str(layout.CHECKOUT),
                 "BINDS": str(paths.run / "binds"),
                 "FILES": str(paths.run / "files"),
-                MARK: str(paths.root),
+                **head_environment(paths.root, key),
             },
         )
     end = time.monotonic() + _START_LIMIT_S
     while time.monotonic() < end and process.poll() is None:
-        # head-init has become tini when everything is mounted.
-        ready = [pid for pid in proc.children(process.pid) if proc.name(pid) == "tini"]
-        if ready:
-            ticks = proc.start_ticks(ready[0])
-            if ticks is not None:
-                holder = Holder(str(layout.CHECKOUT), str(paths.root), ready[0], ticks, now(), key)
-                holder.save()
-                return holder
+        holder = Holder.load()
+        if holder:
+            return holder
         time.sleep(_POLL_S)
     clear_leftovers()
     raise StepError("The head machine did not come up.", "The end of the log says why.", log)
@@ -84,7 +72,7 @@ def start(paths: layout.Paths, host: Machine, root: Path, key: str, log: Path) -
 
 def stop(holder: Holder, log: Path) -> None:
     """End the cluster: databases first and in peace, then everything at once."""
-    env = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
+    env = {"PATH": layout.ROOT_PATH, "HOME": "/root"}
     with log.open("ab") as output:
         try:
             subprocess.run(
@@ -103,10 +91,9 @@ def stop(holder: Holder, log: Path) -> None:
 def clear_leftovers() -> list[str]:
     """Kill heads, and remove what a killed one leaves behind; returns what was found."""
     found = []
-    for pid in find():
+    for pid in heads():
         found.append(f"head process {pid}")
         _kill(pid)
-    Holder.clear()
     if succeeds(["ip", "link", "show", layout.BRIDGE]):
         found.append(f"bridge {layout.BRIDGE}")
         # Cables go with the namespaces of their nodes, a moment after these; a cable without bridge
@@ -189,5 +176,5 @@ def _kill(pid: int) -> None:
     except ProcessLookupError:
         return
     end = time.monotonic() + _STOP_LIMIT_S
-    while time.monotonic() < end and proc.start_ticks(pid) is not None:
+    while time.monotonic() < end and proc.is_alive(pid):
         time.sleep(_POLL_S)

@@ -18,6 +18,8 @@ SUITE = "forky"
 BOOTSTRAP_SCRIPT = Path("/usr/share/debootstrap/scripts/sid")
 PYSLURM_VERSION = "25.11.2"
 
+ROOT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
 BRIDGE = "mlbr0"
 BRIDGE_ADDRESS = "10.213.0.1"
 BRIDGE_NETWORK = "10.213.0.0/24"

@@ -1,4 +1,4 @@
-"""One cluster a machine: who holds it, and who works on it right now."""
+"""One command at a time changes the machine's cluster."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import json
 import os
 import time
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from devcluster import layout, proc, store
+from devcluster import layout
 from devcluster.errors import DevError
+from devcluster.holder import now
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,64 +20,6 @@ if TYPE_CHECKING:
     from devcluster.progress import Progress
 
 _POLL_S = 0.2
-
-
-def now() -> str:
-    """The time for people, to the second."""
-    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-@dataclass(frozen=True)
-class Holder:
-    """The running cluster: whose it is, and the first process of its head."""
-
-    checkout: str
-    dev_dir: str
-    pid: int
-    start_ticks: int
-    since: str
-    key: str
-
-    @classmethod
-    def load(cls) -> Self | None:
-        """The cluster that runs on this machine; None when its record is missing or stale."""
-        try:
-            holder = cls(**json.loads((layout.RUN_DIR / "cluster.json").read_text()))
-        except (OSError, ValueError, TypeError):
-            return None
-        # After a reboot the number may belong to anybody; its start time then differs.
-        return holder if proc.start_ticks(holder.pid) == holder.start_ticks else None
-
-    def save(self) -> None:
-        """Record it."""
-        store.write(layout.RUN_DIR / "cluster.json", json.dumps(asdict(self), indent=1) + "\n")
-
-    @staticmethod
-    def clear() -> None:
-        """Forget the record."""
-        (layout.RUN_DIR / "cluster.json").unlink(missing_ok=True)
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether this checkout started it."""
-        return self.checkout == str(layout.CHECKOUT)
-
-    def sentence(self) -> str:
-        """Who holds it."""
-        return (
-            f"The cluster of this machine belongs to the checkout {self.checkout}"
-            f" (head process {self.pid}, since {self.since})."
-        )
-
-
-def require_ours(holder: Holder | None) -> None:
-    """Refuse to touch the cluster of another checkout."""
-    if holder and not holder.is_ours:
-        raise DevError(
-            holder.sentence(),
-            f"One machine runs one cluster. Stop it with {holder.checkout}/dev down"
-            " (or from here with ./dev down --force), then try again.",
-        )
 
 
 @contextmanager

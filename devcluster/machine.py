@@ -40,7 +40,7 @@ class Machine:
     def environment(self) -> dict[str, str]:
         """The environment of work inside the cluster: nothing of the caller's but the proxies."""
         return {
-            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "PATH": layout.ROOT_PATH,
             "HOME": "/root",
             "LANG": "C.UTF-8",
             "PIP_CACHE_DIR": "/var/cache/moonlight-dev/pip",

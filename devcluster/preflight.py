@@ -46,7 +46,7 @@ def check_person_and_system() -> None:
     if refusal:
         raise DevError(refusal, "Any Debian 12 or newer will do, also in a virtual machine.")
     for tool in ("apt-get", "unshare", "nsenter", "setpriv", "mount", "pivot_root"):
-        if not shutil.which(tool, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"):
+        if not shutil.which(tool):
             raise DevError(
                 f"The program {tool} is missing.", "apt-get install util-linux mount apt"
             )

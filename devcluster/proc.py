@@ -11,17 +11,10 @@ if TYPE_CHECKING:
 PROC = Path("/proc")
 
 
-def start_ticks(pid: int) -> int | None:
-    """When the process began, in clock ticks since boot; None when it does not run (any more)."""
+def is_alive(pid: int) -> bool:
+    """Whether the process runs, and does not only wait to be reaped."""
     fields = _stat(pid)
-    if not fields or fields[0] in {"Z", "X"}:
-        return None
-    return int(fields[19])
-
-
-def children(pid: int) -> list[int]:
-    """The process's children."""
-    return [child for child in pids() if (fields := _stat(child)) and int(fields[1]) == pid]
+    return bool(fields) and fields[0] not in {"Z", "X"}
 
 
 def group_members(group: int) -> list[int]:

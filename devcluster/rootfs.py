@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 from devcluster import layout, machine, store
@@ -21,14 +22,9 @@ HOST_PACKAGES = {
 _APT_HINT = "The end of the log says why; `apt-get update` and `dpkg --configure -a` may mend apt."
 
 
-def missing_packages(path: str) -> list[str]:
-    """The packages of HOST_PACKAGES that are missing, along ``path`` and root's usual one."""
-    folders = [*path.split(":"), "/usr/sbin", "/sbin", "/usr/bin", "/bin"]
-    return [
-        package
-        for program, package in HOST_PACKAGES.items()
-        if not any(os.access(Path(folder) / program, os.X_OK) for folder in folders if folder)
-    ]
+def missing_packages() -> list[str]:
+    """The packages of HOST_PACKAGES whose programs are missing."""
+    return [package for program, package in HOST_PACKAGES.items() if not shutil.which(program)]
 
 
 def install_packages(packages: list[str], runner: Runner, log: Path) -> None:

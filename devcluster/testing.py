@@ -12,7 +12,7 @@ from devcluster import head, proc
 from devcluster.process import DIE_WITH_PARENT, kill_group
 
 if TYPE_CHECKING:
-    from devcluster.lock import Holder
+    from devcluster.holder import Holder
     from devcluster.machine import Machine
 
 _PATIENCE_S = 30.0

@@ -9,9 +9,9 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from devcluster import head, layout, lock
+from devcluster import head, layout
 from devcluster.errors import DevError
-from devcluster.lock import Holder
+from devcluster.holder import Holder, require_ours
 from devcluster.process import output_of
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def running() -> Holder:
         DevError: None runs, or it is another checkout's.
     """
     holder = Holder.load()
-    lock.require_ours(holder)
+    require_ours(holder)
     if holder is None:
         raise DevError("The cluster is not running.", "Start it: ./dev up")
     return holder
@@ -54,7 +54,7 @@ def shell(machine: str, command: list[str]) -> int:
         # A terminal of the machine's own: the caller's is not in its /dev/pts.
         words = ["script", "--quiet", "--return", "--command", "exec bash -l", "/dev/null"]
     terminal = {"TERM": os.environ["TERM"]} if os.environ.get("TERM") else {}
-    env = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
+    env = {"PATH": layout.ROOT_PATH, "HOME": "/root"}
     full = head.inside(holder.pid, ["env", "--chdir=/root", *words], node=node)
     os.execvpe(  # noqa: S606  # becomes the shell, so that its exit code and signals are its own
         full[0], full, {**env, "LANG": "C.UTF-8", **terminal}
@@ -78,7 +78,7 @@ def logs(paths: layout.Paths, name: str, *, follow: bool) -> int:
         if not files:
             print("There are no logs yet: ./dev up makes them.")
         for known, path in files.items():
-            print(f"{known:16} {path}")
+            print(f"{known:22} {path}")
         return 0
     if name not in files:
         raise DevError(f"There is no log {name}.", "./dev logs shows the names.")
@@ -107,7 +107,7 @@ def status(*, as_json: bool) -> int:
     holder = Holder.load()
     services: dict[str, str] = {}
     if holder:
-        env_free = ["env", "PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"]
+        env_free = ["env", f"PATH={layout.ROOT_PATH}"]
         text = subprocess.run(
             head.inside(holder.pid, [*env_free, "cluster-service", "status", "cluster"]),
             capture_output=True,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from devcluster import head, image, layout, lock, machine, preflight, rootfs, service, store
+from devcluster import head, image, layout, machine, preflight, rootfs, service, store
 from devcluster.crew import together
 from devcluster.errors import DevError
+from devcluster.holder import Holder, heads, require_ours
 from devcluster.keys import key_of
-from devcluster.lock import Holder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,19 +78,19 @@ class Up:
         if deb and not deb.is_file():
             raise DevError(f"There is no file {deb}.", "--sunshine-deb takes a Debian package.")
         holder = Holder.load()
-        lock.require_ours(holder)
+        require_ours(holder)
         if not holder:
             preflight.check_kernel()
             kept = store.kept(self._paths.cache / "roots", rootfs.root_key(host)) is not None
             preflight.check_space(self._paths, all_kept=kept)
             # Listeners of a half dead cluster of ours are no obstacle: it is removed before the new
             # one starts.
-            if not head.find():
+            if not heads():
                 preflight.check_network()
         return host
 
     def _host_packages(self) -> None:
-        missing = rootfs.missing_packages(os.environ.get("PATH", ""))
+        missing = rootfs.missing_packages()
         if missing:
             with self._progress.step("host packages") as step:
                 rootfs.install_packages(missing, self._runner, step.log)
