@@ -2,8 +2,8 @@
 
 Service to job, in AdminComment, which only root and SlurmUser may write:
 
-    moonlight:<session id> image=<image id> cpus=<n> memory_gb=<n> gpus=<n> hours=<n> width=<n>
-        height=<n> fps=<n> [node=<node> display=<n> port=<base port> restart=<n>]
+    moonlight:<session id> image=<image id> identity=<n> cpus=<n> memory_gb=<n> gpus=<n> hours=<n>
+        width=<n> height=<n> fps=<n> [node=<node> display=<n> port=<base port> restart=<n>]
 
 It is the mark by which the service vouches for the job, and enough to rebuild the record from. The
 part in brackets is the lease for one start of the job: a requeued job keeps its id and
@@ -36,10 +36,10 @@ _LONGEST_LOG = 4000
 _LONGEST_REPORT = 16384
 _WORD = re.compile(r"[a-z][a-z_]{0,39}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_SIZES = ("cpus", "memory_gb", "gpus", "hours", "width", "height", "fps")
+_NUMBERS = ("identity", "cpus", "memory_gb", "gpus", "hours", "width", "height", "fps")
 _MARK = re.compile(
     rf"{COMMENT_PREFIX}(?P<session_id>{SESSION_ID.pattern}) image=(?P<image_id>[a-z0-9_]+)"
-    + "".join(rf" {name}=(?P<{name}>\d{{1,6}})" for name in _SIZES)
+    + "".join(rf" {name}=(?P<{name}>\d{{1,6}})" for name in _NUMBERS)
     + r"(?: node=(?P<node>\S+) display=(?P<display>\d{1,4}) port=(?P<port>\d{1,5})"
     r" restart=(?P<restart>\d{1,4}))?"
 )
@@ -49,13 +49,13 @@ _MARK = re.compile(
 class Mark:
     """What the service once wrote into a job's AdminComment.
 
-    ``sizes`` holds what was asked for by the names of the session's attributes; ``lease`` is for
+    ``numbers`` holds attributes of the session by their names; ``lease`` is for
     the start of the job that ``restart_count`` tells.
     """
 
     session_id: str
     image_id: str
-    sizes: Mapping[str, int]
+    numbers: Mapping[str, int]
     lease: Lease | None = None
     restart_count: int = 0
 
@@ -65,7 +65,7 @@ class Mark:
         return cls(
             session_id=session.session_id,
             image_id=session.image_id,
-            sizes={name: getattr(session, name) for name in _SIZES},
+            numbers={name: getattr(session, name) for name in _NUMBERS},
             lease=session.lease,
             restart_count=session.restart_count,
         )
@@ -86,7 +86,7 @@ class Mark:
         return cls(
             session_id=found["session_id"],
             image_id=found["image_id"],
-            sizes={name: int(found[name]) for name in _SIZES},
+            numbers={name: int(found[name]) for name in _NUMBERS},
             lease=lease,
             restart_count=int(found["restart"] or 0),
         )
@@ -94,7 +94,7 @@ class Mark:
     def text(self) -> str:
         """The AdminComment."""
         words = [f"{COMMENT_PREFIX}{self.session_id}", f"image={self.image_id}"]
-        words += [f"{name}={value}" for name, value in self.sizes.items()]
+        words += [f"{name}={value}" for name, value in self.numbers.items()]
         if self.lease:
             words += [
                 f"node={self.lease.node}",

@@ -34,6 +34,8 @@ _SUBMITTING_S = 5.0
 _LOST_GRACE_S = 60.0
 # A session whose slots are held by foreign processes one after the other gives up.
 _MOST_SLOTS_REFUSED = 3
+# The phase of a session whose job is to be cancelled, until Slurm confirms.
+CANCELLING = "cancelling"
 _ASKED_TO_END = "Ended on request."
 
 
@@ -128,7 +130,7 @@ class Follower:
         stage = stage_of(job.state)
         if stage.ended:
             return self._ended(session, job)
-        if session.status is Status.STOPPING and stage is not Stage.ENDING:
+        if session.phase == CANCELLING and stage is not Stage.ENDING:
             self._gateway.cancel(job.job_id)
         if stage is Stage.QUEUED and session.lease is not None:
             # Requeued: the slot was that of its earlier start, which is over.
@@ -246,7 +248,7 @@ class Follower:
             return self._change(
                 session,
                 status=Status.STOPPING,
-                phase="ending",
+                phase=CANCELLING,
                 error=f"{reason} So were {session.slots_refused} slots before; tell the "
                 "administrators.",
             )
@@ -263,7 +265,7 @@ class Follower:
         stage = stage_of(job.state)
         report = bus.Report.of_job(job)
         reason = REASONS.get(job.state, f"The job ended as {job.state}.")
-        if session.status is Status.STOPPING and job.state == "CANCELLED":
+        if session.phase == CANCELLING and job.state == "CANCELLED":
             reason = _ASKED_TO_END
         elif report is not None and report.phase in ("failed", "ending") and report.reason:
             reason = report.reason

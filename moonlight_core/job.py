@@ -49,6 +49,7 @@ def job_spec(
             # slurmd opens the log with this mask: nobody else reads it.
             "SLURM_UMASK": "0077",
             "MOONLIGHT_SESSION_ID": session.session_id,
+            "MOONLIGHT_IDENTITY": str(session.identity),
             "MOONLIGHT_IMAGE_ID": image.id,
             "MOONLIGHT_SIF": str(image.sif),
             "MOONLIGHT_ROOTFS": image.rootfs,

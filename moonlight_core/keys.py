@@ -6,7 +6,7 @@
     moonlight:sessions               zset    ids of all records, by time of creation, Unix seconds
     moonlight:sessions:live          zset    ids of sessions that have not ended
     moonlight:user:<user>:sessions   zset    ids of a user's records
-    moonlight:user:<user>:live       zset    ids of a user's sessions that have not ended
+    moonlight:user:<user>:live       zset    … that have not ended, by identity (docs/sessions.md)
     moonlight:node:<node>:leases     hash    session id -> "<display> <base port>"
     moonlight:node:<node>:blocked    zset    "display:<n>" or "port:<n>", by when it is free again
     moonlight:nodes                  set     nodes that have, or had, leases

@@ -23,6 +23,7 @@ from moonlight_core.errors import (
     SubmitOutcomeUnknown,
     WaitTimeout,
 )
+from moonlight_core.follow import CANCELLING
 from moonlight_core.job import job_spec
 from moonlight_core.models import Session, SessionRequest, Status
 from moonlight_core.reconcile import Reconciler
@@ -140,6 +141,7 @@ class SessionManager(SunshineAccess):
             session_id=self._new_id(account.name),
             created_at=self._clock(),
         )
+        session = self._store.create(session, limit=self.settings.sessions.per_user)
         spec = job_spec(
             session,
             image,
@@ -148,7 +150,6 @@ class SessionManager(SunshineAccess):
             script=self._script,
             credentials=sunshine.credentials_file(self._secret, session),
         )
-        self._store.create(session, limit=self.settings.sessions.per_user)
         try:
             job_id = self._gateway.submit(spec)
         except SubmitOutcomeUnknown as exc:
@@ -205,7 +206,7 @@ class SessionManager(SunshineAccess):
                 session,
                 announce=True,
                 status=Status.STOPPING,
-                phase="ending",
+                phase=CANCELLING,
                 reason="Ended on request; waiting for Slurm to confirm.",
             ):
                 session = self._get(session_id, user)
@@ -310,7 +311,7 @@ class SessionManager(SunshineAccess):
         self._store.update(
             session,
             status=Status.STOPPING,
-            phase="ending",
+            phase=CANCELLING,
             reason="slurmctld did not answer the submit; should the job appear, it is cancelled.",
         )
 

@@ -122,6 +122,7 @@ class Session:
     width: int
     height: int
     fps: int
+    identity: int = 1
     status: Status = Status.PENDING
     phase: str = "submitting"
     reason: str | None = None
@@ -243,7 +244,9 @@ class Credentials:
     password: Secret
 
 
-_INTERNAL = frozenset({"cert_sha256", "restart_count", "slots_refused", "lost_at", "revision"})
+_INTERNAL = frozenset(
+    {"cert_sha256", "identity", "restart_count", "slots_refused", "lost_at", "revision"}
+)
 
 
 def _stored(name: str) -> bool:

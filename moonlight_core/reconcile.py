@@ -169,13 +169,13 @@ class Reconciler:
         lease = mark.lease if mark.restart_count == job.restart_count else None
         if not stage_of(job.state).holds_node:
             lease = None
-        sizes: dict[str, Any] = dict(mark.sizes)
+        numbers: dict[str, Any] = dict(mark.numbers)
         session = Session(
             session_id=mark.session_id,
             username=username,
             image_id=mark.image_id,
             image_name=image.name if image else mark.image_id,
-            **sizes,
+            **numbers,
             job_id=job.job_id,
             created_at=created_at(mark.session_id),
             submitted_at=job.submitted_at,

@@ -58,18 +58,22 @@ class SessionStore:
         with redis_errors():
             self._redis.ping()
 
-    def create(self, session: Session, *, limit: int) -> None:
+    def create(self, session: Session, *, limit: int) -> Session:
         """Write the record of a new session.
 
         Args:
             session: its first state.
             limit: most live sessions its user may have, this one included; -1 for any number.
 
+        Returns:
+            the session with its identity, the lowest number that no other live session of its user
+            has.
+
         Raises:
             QuotaExceeded: when the user has ``limit`` live sessions.
         """
         created = session.created_at.timestamp()
-        outcome, live = self._run(
+        outcome, number = self._run(
             "create",
             [
                 keys.session(session.session_id),
@@ -81,9 +85,10 @@ class SessionStore:
             [session.session_id, created, limit, *_pairs(session.to_record())],
         )
         if outcome == 0:
-            raise QuotaExceeded(session.username, limit, live)
+            raise QuotaExceeded(session.username, limit, number)
         if outcome != 1:
             raise StoreError(f"A session {session.session_id} exists already.")
+        return attrs.evolve(session, identity=number)
 
     def get(self, session_id: str) -> Session | None:
         """The session of that id, or None."""
@@ -240,6 +245,7 @@ class SessionStore:
                     session.created_at.timestamp(),
                     node,
                     f"{lease.display_num} {lease.sunshine_port}" if lease else "",
+                    session.identity,
                     *_pairs(session.to_record()),
                 ],
             )

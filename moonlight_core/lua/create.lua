@@ -1,19 +1,30 @@
--- Write the record of a new session, unless its user has enough of them.
+-- Write the record of a new session, unless its user has enough of them, and give it an identity.
 -- KEYS: 1 record, 2 all sessions, 3 live sessions, 4 the user's sessions, 5 the user's live sessions
 -- ARGV: 1 session id, 2 time of creation (Unix seconds), 3 most live sessions of the user
 --       (-1: no limit), then field, value, field, value, … of the record
--- Returns: {1, live} written; {0, live} the limit is reached; {2, live} the record exists already;
---          live is how many live sessions the user has now
-local live = redis.call('ZCARD', KEYS[5])
+-- Returns: {1, identity} written, with the lowest number from 1 on that no live session of the user
+--          has; {0, live} the limit is reached, live is how many the user has; {2, 0} the record
+--          exists already
 if redis.call('EXISTS', KEYS[1]) == 1 then
-  return {2, live}
+  return {2, 0}
 end
+-- The score is the identity, so that they come in order.
+local living = redis.call('ZRANGE', KEYS[5], 0, -1, 'WITHSCORES')
+local live = #living / 2
 local limit = tonumber(ARGV[3])
 if limit >= 0 and live >= limit then
   return {0, live}
 end
+local identity = 1
+for i = 2, #living, 2 do
+  if tonumber(living[i]) == identity then
+    identity = identity + 1
+  end
+end
 redis.call('HSET', KEYS[1], unpack(ARGV, 4))
-for key = 2, 5 do
+redis.call('HSET', KEYS[1], 'identity', identity)
+for key = 2, 4 do
   redis.call('ZADD', KEYS[key], ARGV[2], ARGV[1])
 end
-return {1, live + 1}
+redis.call('ZADD', KEYS[5], identity, ARGV[1])
+return {1, identity}

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import os
 import re
+import ssl
 import stat
 import subprocess
 import time
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -175,7 +177,7 @@ def test_a_second_account_reads_nothing(api: Callable[[str], Api], nodes: dict[s
     assert "sunshine" not in node.run("ls", f"{SESSION_DIRS}/{session_id}", user="bob", check=False)
     assert node.run("cat", log, user="bob", check=False) == ""
     assert session_id in node.run("cat", log, user="alice")
-    sunshine = of_session(node, session, r"\S*sunshine.* /session")
+    sunshine = of_session(node, session, r".*sunshine.* /session/config")
     assert node.run("cat", f"/proc/{sunshine}/environ", user="bob", check=False) == ""
     command_lines = node.run("ps", "-eo", "args", user="bob")
     credentials = (SESSION_DIRS / session_id / "config" / "credentials.json").read_text()
@@ -255,7 +257,11 @@ def of_session(node: Node, session: dict[str, Any], program: str) -> int:
 
 @pytest.mark.parametrize(
     ("program", "part"),
-    [("Xvfb", "The X server"), (r"\S*sunshine.* /session", "Sunshine"), ("bash -c", "The desktop")],
+    [
+        ("Xvfb", "The X server"),
+        (r".*sunshine.* /session/config", "Sunshine"),
+        ("bash -c", "The desktop"),
+    ],
 )
 def test_a_part_that_dies_ends_the_session_with_its_name(
     api: Callable[[str], Api], nodes: dict[str, Node], program: str, part: str
@@ -375,3 +381,30 @@ def test_ending_a_session_that_waits(api: Callable[[str], Api]) -> None:
         assert session["started_at"] is None
     finally:
         run("scontrol", "update", "PartitionName=viz", "State=UP")
+
+
+def test_the_next_session_is_the_same_host_to_clients(
+    api: Callable[[str], Api], nodes: dict[str, Node]
+) -> None:
+    """Certificate and unique id come back; a second session at the same time has its own."""
+    bob = api("bob")
+    seen = []
+    for _ in range(2):
+        sessions = [bob.create("bare")["session_id"] for _ in range(2)]
+        ready = [bob.wait(session_id, "running") for session_id in sessions]
+        seen.append([identity_of(nodes[s["slurm_node"]], s["sunshine_port"]) for s in ready])
+        for session_id in sessions:
+            bob.delete(session_id)
+        for session_id in sessions:
+            bob.wait(session_id, "stopped")
+    assert seen[0] == seen[1]
+    assert seen[0][0] != seen[0][1]
+
+
+def identity_of(node: Node, base_port: int) -> tuple[str, str]:
+    """What Moonlight knows a host by: its unique id and its certificate."""
+    address = run("getent", "hosts", node.name).split()[0]
+    with urllib.request.urlopen(f"http://{address}:{base_port}/serverinfo", timeout=5) as answer:
+        found = re.search(r"<uniqueid>(.*)</uniqueid>", answer.read().decode())
+    assert found
+    return found[1], ssl.get_server_certificate((address, base_port - 5), timeout=5)

@@ -420,6 +420,22 @@ def test_the_scripts_reason_and_log_are_kept(
     assert failed.log_tail == "line 1\nline 2"
 
 
+def test_a_session_that_ends_by_itself_is_not_cancelled(
+    manager: SessionManager, gateway: MemoryGateway
+) -> None:
+    """What its script says of the end stays, and Slurm is not asked to end it."""
+    session = started(manager, gateway)
+    say(gateway, session, phase="ending", reason="The desktop was closed.")
+    manager.reconcile()
+    manager.reconcile()
+    assert manager.get(session.session_id).status is Status.STOPPING
+    assert gateway.jobs([job_of(session)])[job_of(session)].state == "RUNNING"
+    gateway.end(job_of(session), "COMPLETED")
+    manager.reconcile()
+    ended = manager.get(session.session_id)
+    assert (ended.status, ended.reason) == (Status.STOPPED, "The desktop was closed.")
+
+
 def test_a_forgotten_job_has_its_last_word_in_slurmdbd(
     manager: SessionManager, gateway: MemoryGateway
 ) -> None:

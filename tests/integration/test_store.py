@@ -27,9 +27,7 @@ PORTS = ports.pack(47989, 48010, 90)
 
 def created(store: SessionStore, **changes: object) -> Session:
     """A session that is recorded."""
-    one = session(**changes)
-    store.create(one, limit=-1)
-    return one
+    return store.create(session(**changes), limit=-1)
 
 
 def test_a_created_session_is_found_everywhere(store: SessionStore) -> None:
@@ -52,6 +50,24 @@ def test_the_limit_counts_live_sessions_only(store: SessionStore) -> None:
     assert (caught.value.limit, caught.value.current) == (2, 2)
     assert store.finish(first, keep_s=60, status=Status.STOPPED)
     store.create(session(), limit=2)
+
+
+def test_each_live_session_of_a_user_has_an_identity_of_its_own(store: SessionStore) -> None:
+    """The lowest free number: who has one session at a time is always the same host to clients."""
+    sessions = [created(store) for _ in range(3)]
+    assert [one.identity for one in sessions] == [1, 2, 3]
+    assert store.finish(sessions[1], keep_s=60, status=Status.STOPPED)
+    assert [created(store).identity for _ in range(2)] == [2, 4]
+    assert created(store, username="bob").identity == 1
+    with ThreadPoolExecutor(16) as pool:
+        made = list(pool.map(lambda _: created(store, username="carol").identity, range(40)))
+    assert sorted(made) == list(range(1, 41))
+
+
+def test_a_restored_session_keeps_its_identity(store: SessionStore) -> None:
+    """And nobody else is given it."""
+    store.restore(session(identity=2))
+    assert [created(store).identity for _ in range(2)] == [1, 3]
 
 
 def test_fifty_creates_at_once_at_a_limit_of_three(store: SessionStore) -> None:

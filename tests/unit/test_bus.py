@@ -13,7 +13,8 @@ from moonlight_core.gateway import SlurmJob
 from moonlight_core.models import Lease
 from moonlight_core.session_id import new_session_id
 
-SIZES = {
+NUMBERS = {
+    "identity": 2,
     "cpus": 4, "memory_gb": 8, "gpus": 1, "hours": 8, "width": 1920, "height": 1080, "fps": 60
 }  # fmt: skip
 
@@ -31,7 +32,7 @@ def test_a_mark_comes_back_as_it_went(lease: Lease | None) -> None:
     mark = Mark(
         session_id=new_session_id("a.b-c_d"),
         image_id="xfce4",
-        sizes=SIZES,
+        numbers=NUMBERS,
         lease=lease,
         restart_count=2 if lease else 0,
     )
