@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from devcluster import layout, machine, store
+from devcluster.errors import StepError
 from devcluster.keys import key_of
 from devcluster.process import ISOLATED, Runner, output_of
 
@@ -28,22 +30,34 @@ def missing_packages() -> list[str]:
 
 
 def install_packages(packages: list[str], runner: Runner, log: Path) -> None:
-    """Install ``packages`` on the host; `apt-get update` only where apt does not know them."""
+    """Install ``packages`` on the host.
+
+    `apt-get update` runs only when apt does not know them, or what it knows is no longer there.
+    """
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
     apt = ["apt-get", "-o", "DPkg::Lock::Timeout=300", "-q", "-y"]
-    if any(
-        "Candidate: (none)" in (text := output_of(["apt-cache", "policy", package])) or not text
-        for package in packages
-    ):
-        runner.run([*apt, "update"], log, what="apt-get update", hint=_APT_HINT, env=env)
-    runner.run(
-        [*apt, "install", "--no-install-recommends", *packages],
-        log,
-        what=f"Installing {', '.join(packages)} on this machine",
-        hint=_APT_HINT,
-        env=env,
-        protect=True,
-    )
+
+    def install() -> None:
+        runner.run(
+            [*apt, "install", "--no-install-recommends", *packages],
+            log,
+            what=f"Installing {', '.join(packages)} on this machine",
+            hint=_APT_HINT,
+            env=env,
+            protect=True,
+        )
+
+    if all(_is_known(package) for package in packages):
+        with suppress(StepError):
+            install()
+            return
+    runner.run([*apt, "update"], log, what="apt-get update", hint=_APT_HINT, env=env)
+    install()
+
+
+def _is_known(package: str) -> bool:
+    policy = output_of(["env", "LC_ALL=C", "apt-cache", "policy", package])
+    return bool(policy) and "Candidate: (none)" not in policy
 
 
 def root_key(host: machine.Machine) -> str:
