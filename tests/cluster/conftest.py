@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from moonlight_core import SessionManager
+from moonlight_core import SessionManager, keys
 from moonlight_core.models import SESSION_ID
 
 if TYPE_CHECKING:
@@ -196,6 +196,15 @@ def redis_cli() -> Callable[..., str]:
         return run("redis-cli", "-h", "10.213.0.1", "--no-auth-warning", *arguments)
 
     return call
+
+
+@pytest.fixture
+def unblocked(redis_cli: Callable[..., str]) -> Iterator[None]:
+    """No slot is left out on a node, neither before the test nor after it."""
+    blocked = [keys.blocked(name) for name in ("viz1", "viz2")]
+    redis_cli("del", *blocked)
+    yield
+    redis_cli("del", *blocked)
 
 
 @pytest.hookimpl(wrapper=True)

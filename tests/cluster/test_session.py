@@ -104,7 +104,7 @@ def test_a_session_from_python(api: Callable[[str], Api], manager: SessionManage
 
 
 def test_two_users_on_one_node_and_the_same_slot_on_two_nodes(
-    api: Callable[[str], Api], nodes: dict[str, Node]
+    api: Callable[[str], Api], nodes: dict[str, Node], unblocked: None
 ) -> None:
     """Apart where they share a node, alike where they do not; each as its own user."""
     # Two GPUs a node: the first two sessions fill one, the third gets the other.
@@ -128,7 +128,7 @@ def test_two_users_on_one_node_and_the_same_slot_on_two_nodes(
 
 
 def test_six_fill_a_node_and_the_seventh_waits_in_the_queue(
-    api: Callable[[str], Api], manager: SessionManager
+    api: Callable[[str], Api], manager: SessionManager, unblocked: None
 ) -> None:
     """Slurm itself counts slots, and the caller is told why it waits."""
     run("scontrol", "update", "NodeName=viz2", "State=DRAIN", "Reason=test")
@@ -341,7 +341,10 @@ def test_scancel_by_the_user_ends_the_session(
 
 
 def test_a_foreign_process_on_a_port_costs_one_slot(
-    api: Callable[[str], Api], nodes: dict[str, Node], redis_cli: Callable[..., str]
+    api: Callable[[str], Api],
+    nodes: dict[str, Node],
+    redis_cli: Callable[..., str],
+    unblocked: None,
 ) -> None:
     """The slot is blocked on that node, the session runs on the next one."""
     alice = api("alice")
@@ -361,9 +364,9 @@ def test_a_foreign_process_on_a_port_costs_one_slot(
         assert session["sunshine_port"] != free
         assert redis_cli("zscore", keys.blocked("viz1"), f"port:{free}").strip()
     finally:
-        foreign.kill()
+        # Ending nsenter would leave what it started in the node.
+        node.run("pkill", "-KILL", "-f", "-u", "dave", "socket.create_server", check=False)
         foreign.wait()
-        redis_cli("del", keys.blocked("viz1"))
         run("scontrol", "update", "NodeName=viz2", "State=RESUME")
 
 
