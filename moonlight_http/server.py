@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from types import FrameType
 
 _log = logging.getLogger("moonlight_http")
+# A body above the configured limit is read up to here, so that the answer is one of ours; waitress
+# keeps what is long on disk, and cuts off what is longer.
+_MOST_BUFFERED_BYTES = 16 << 20
 # Requests under way when the service is asked to stop have this long, in seconds.
 _FINISH_S = 4
 
@@ -58,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
             port=service.port,
             threads=service.threads,
             ident=None,
-            max_request_body_size=service.max_body_bytes,
+            max_request_body_size=max(_MOST_BUFFERED_BYTES, service.max_body_bytes),
             max_request_header_size=16384,
             channel_timeout=30,
             clear_untrusted_proxy_headers=True,

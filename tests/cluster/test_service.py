@@ -142,3 +142,25 @@ def test_the_header_counts_only_from_the_proxy() -> None:
         assert (status, answer["code"]) == (403, "untrusted_proxy")
     finally:
         end(process)
+
+
+@pytest.mark.parametrize("size", [70_000, 10_000_000])
+def test_a_body_too_large_is_refused_in_our_words(
+    service: subprocess.Popen[str], size: int
+) -> None:
+    """413 with a JSON error, as for every other mistake, and the service goes on."""
+    status, answer = Api("alice", PORT)("POST", SESSIONS, {"image_id": "x" * size})
+    assert (status, answer["code"]) == (413, "body_too_large")
+    assert service.poll() is None
+    assert answers()
+
+
+def test_a_header_spelled_with_underscores_names_nobody(service: subprocess.Popen[str]) -> None:
+    """CGI cannot tell X_Remote_User from X-Remote-User: a proxy may have passed the former on."""
+    assert service.poll() is None
+    connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=10)
+    connection.request("GET", SESSIONS, headers={"X_Remote_User": "alice"})
+    response = connection.getresponse()
+    response.read()
+    connection.close()
+    assert response.status == 401
