@@ -39,7 +39,7 @@ class Up:
         self._started_head = False
 
     def run(self) -> Holder:
-        """Bring everything up; the caller holds the lock and has called `preflight`.
+        """Bring everything up; the caller holds the lock.
 
         Raises:
             DevError: Something prevents it, or a step failed.
@@ -113,10 +113,9 @@ class Up:
         if holder and holder.key == key and holder.dev_dir == str(self._paths.root):
             return holder
         if holder:
-            with self._progress.step(
-                "stop the old cluster: what it is made of has changed"
-            ) as step:
+            with self._progress.step("stop the old cluster") as step:
                 head.stop(holder, step.log)
+                step.result = "done, because what it is made of has changed"
         with self._progress.step("head machine") as step:
             self._started_head = True
             return head.start(self._paths, host, root, key, step.log)
