@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from moonlight_core.errors import ImageNotFound, ImageUnavailable, InvalidRequest
@@ -15,9 +16,22 @@ if TYPE_CHECKING:
     from moonlight_core.models import SessionRequest
     from moonlight_core.settings import SessionSettings
 
+_KEY = re.compile(r"[!-~ ]{1,255}")
 _SMALLEST_SIDE = 320
 _LARGEST_SIDE = 7680
 _MOST_FPS = 240
+
+
+def check_idempotency_key(key: object) -> None:
+    """See that a key is one.
+
+    Raises:
+        InvalidRequest: it is not 1 to 255 printable ASCII characters.
+    """
+    if key is not None and not (isinstance(key, str) and _KEY.fullmatch(key)):
+        raise InvalidRequest(
+            "Idempotency-Key", "The Idempotency-Key must be 1 to 255 printable ASCII characters."
+        )
 
 
 def choose_image(images: Mapping[str, Image], image_id: str | None) -> Image:

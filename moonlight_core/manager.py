@@ -12,7 +12,7 @@ import attrs
 
 from moonlight_core import bus, sunshine
 from moonlight_core.access import SunshineAccess
-from moonlight_core.admission import choose_image, new_session
+from moonlight_core.admission import check_idempotency_key, choose_image, new_session
 from moonlight_core.errors import (
     InvalidRequest,
     SessionEnded,
@@ -72,7 +72,7 @@ class SessionManager(SunshineAccess):
         *,
         service_secret: Secret,
         clock: Callable[[], dt.datetime] = _utc_now,
-        new_id: Callable[[str], str] = new_session_id,
+        new_id: Callable[[str, str | None], str] = new_session_id,
         resolve_user: Callable[..., User] = find_user,
     ) -> None:
         super().__init__(settings, store, service_secret)
@@ -110,12 +110,22 @@ class SessionManager(SunshineAccess):
         """The image catalogue."""
         return list(self.settings.images.values())
 
-    def create(self, user: str, image_id: str | None = None, **resources: int | None) -> Session:
+    def create(
+        self,
+        user: str,
+        image_id: str | None = None,
+        *,
+        idempotency_key: str | None = None,
+        **resources: int | None,
+    ) -> Session:
         """Ask for a session; it is submitted to Slurm and returned as ``pending``.
 
         Args:
             user: the account that the session is for and runs as.
             image_id: an image of the catalogue; None for the default one.
+            idempotency_key: 1 to 255 printable ASCII characters. With the same key again the same
+                user gets the session that the first request made, as it is now, for as long as
+                there is a record of it; there is never a second one.
             resources: ``cpus``, ``memory_gb``, ``gpus``, ``hours``, ``width``, ``height``, ``fps``;
                 what is missing or None is taken from the image.
 
@@ -124,8 +134,10 @@ class SessionManager(SunshineAccess):
                 cannot be; nothing was done.
             SubmitRejected: slurmctld refused the job; nothing was done.
             SlurmUnavailable: slurmctld is away; nothing was done.
-            SubmitOutcomeUnknown: slurmctld did not answer; should the job exist, it is cancelled.
+            SubmitOutcomeUnknown: slurmctld did not answer. Should the job exist, it is cancelled;
+                with an idempotency key it is kept, and asking again with the key tells.
         """
+        check_idempotency_key(idempotency_key)
         try:
             request = SessionRequest(username=user, image_id=image_id, **resources)
         except TypeError as exc:
@@ -134,14 +146,16 @@ class SessionManager(SunshineAccess):
             raise InvalidRequest(name, f"A session has no {name} to choose.") from exc
         account = self._resolve_user(user, first_uid=self.settings.sessions.first_uid)
         image = choose_image(self.settings.images, request.image_id)
-        session = new_session(
+        wanted = new_session(
             request,
             image,
             self.settings.sessions,
-            session_id=self._new_id(account.name),
+            session_id=self._new_id(account.name, idempotency_key),
             created_at=self._clock(),
         )
-        session = self._store.create(session, limit=self.settings.sessions.per_user)
+        session = self._store.create(wanted, limit=self.settings.sessions.per_user)
+        if session is None:
+            return self.get(wanted.session_id, user=account.name)
         spec = job_spec(
             session,
             image,
@@ -153,6 +167,10 @@ class SessionManager(SunshineAccess):
         try:
             job_id = self._gateway.submit(spec)
         except SubmitOutcomeUnknown as exc:
+            if idempotency_key is not None:
+                raise SubmitOutcomeUnknown(
+                    f"{exc} Ask again with the same idempotency key to see what came of it."
+                ) from exc
             self._give_up(session)
             raise SubmitOutcomeUnknown(
                 f"{exc} No session was made; should its job appear all the same, it is cancelled. "

@@ -71,6 +71,7 @@ class Reconciler:
         self._settings = settings
         self._store = store
         self._gateway = gateway
+        self._clock = clock
         self._follower = Follower(settings, store, gateway, clock=clock)
         self.slurm_health = "not asked yet"
 
@@ -177,7 +178,7 @@ class Reconciler:
             image_name=image.name if image else mark.image_id,
             **numbers,
             job_id=job.job_id,
-            created_at=created_at(mark.session_id),
+            created_at=created_at(mark.session_id) or job.submitted_at or self._clock(),
             submitted_at=job.submitted_at,
             slurm_node=lease.node if lease else None,
             display_num=lease.display_num if lease else None,

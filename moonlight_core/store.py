@@ -58,7 +58,7 @@ class SessionStore:
         with redis_errors():
             self._redis.ping()
 
-    def create(self, session: Session, *, limit: int) -> Session:
+    def create(self, session: Session, *, limit: int) -> Session | None:
         """Write the record of a new session.
 
         Args:
@@ -67,7 +67,7 @@ class SessionStore:
 
         Returns:
             the session with its identity, the lowest number that no other live session of its user
-            has.
+            has; None when there is a record of that id.
 
         Raises:
             QuotaExceeded: when the user has ``limit`` live sessions.
@@ -86,9 +86,7 @@ class SessionStore:
         )
         if outcome == 0:
             raise QuotaExceeded(session.username, limit, number)
-        if outcome != 1:
-            raise StoreError(f"A session {session.session_id} exists already.")
-        return attrs.evolve(session, identity=number)
+        return attrs.evolve(session, identity=number) if outcome == 1 else None
 
     def get(self, session_id: str) -> Session | None:
         """The session of that id, or None."""

@@ -78,9 +78,11 @@ class Sessions:
         resp.media = {"sessions": [session.to_json() for session in sessions]}
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Ask for a session."""
+        """Ask for a session; with an ``Idempotency-Key`` that was used before, for that one."""
         wanted: dict[str, Any] = json_object(req, ("image_id", *_SIZES))
-        session = self._manager.create(req.context.caller.name, **wanted)
+        session = self._manager.create(
+            req.context.caller.name, idempotency_key=req.get_header("Idempotency-Key"), **wanted
+        )
         resp.status = falcon.HTTP_201
         resp.location = f"{req.path}/{session.session_id}"
         resp.media = session.to_json()

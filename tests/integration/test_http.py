@@ -88,6 +88,17 @@ def test_a_session_comes_and_goes(client: testing.TestClient) -> None:
     assert (first.status, first.json) == (falcon.HTTP_200, again.json)
 
 
+def test_a_request_can_be_repeated(client: testing.TestClient) -> None:
+    """With an Idempotency-Key: the same answer, and one session."""
+    headers = as_user("alice") | {"Idempotency-Key": "8e03978e-40d5-43dd-bc93-6894a57f9324"}
+    first, again = (client.simulate_post(SESSIONS, headers=headers) for _ in range(2))
+    assert (first.status, first.json) == (again.status, again.json)
+    assert len(client.simulate_get(SESSIONS, headers=as_user("alice")).json["sessions"]) == 1
+    headers["Idempotency-Key"] = "x" * 256
+    refused = client.simulate_post(SESSIONS, headers=headers)
+    check_error(refused, falcon.HTTP_422, "invalid_value")
+
+
 def test_images(client: testing.TestClient) -> None:
     """The fields of the contract."""
     answer = client.simulate_get("/api/moonlight/images", headers=as_user("alice")).json

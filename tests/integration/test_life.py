@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import attrs
@@ -238,6 +239,48 @@ def test_a_submit_of_unknown_outcome_makes_no_second_job(
         manager.reconcile()
     assert [job.state for job in gateway.our_jobs()] == ["CANCELLED"]
     assert [session.status for session in manager.list()] == [Status.STOPPED]
+
+
+def test_the_same_key_is_the_same_session(
+    manager: SessionManager, gateway: MemoryGateway, redis_client: redis.Redis
+) -> None:
+    """Once, whatever happens in between: a second request, twenty at once, a lost Redis."""
+    first = manager.create("alice", idempotency_key="wish 1")
+    assert manager.create("alice", idempotency_key="wish 1") == first
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: manager.create("bob", idempotency_key="x"), range(20)))
+    assert len({session.session_id for session in made}) == 1
+    assert len(gateway.specs) == 2
+    assert manager.create("alice", idempotency_key="wish 2").session_id != first.session_id
+    redis_client.flushall()
+    manager.reconcile()
+    assert manager.create("alice", idempotency_key="wish 1").job_id == first.job_id
+    assert len(gateway.specs) == 3
+    with pytest.raises(InvalidRequest, match="Idempotency-Key"):
+        manager.create("alice", idempotency_key="\n")
+
+
+def test_with_a_key_an_unanswered_submit_is_kept(
+    manager: SessionManager,
+    gateway: MemoryGateway,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Asking again finds the job that the first request made after all."""
+    submit = gateway.submit
+
+    def submit_without_answer(spec: object) -> int:
+        submit(spec)
+        raise SubmitOutcomeUnknown("no answer.")
+
+    monkeypatch.setattr(gateway, "submit", submit_without_answer)
+    with pytest.raises(SubmitOutcomeUnknown, match="same idempotency key"):
+        manager.create("alice", idempotency_key="k")
+    clock.tick(6)
+    manager.reconcile()
+    again = manager.create("alice", idempotency_key="k")
+    assert (again.job_id, again.status) == (1, Status.PENDING)
+    assert len(gateway.specs) == 1
 
 
 def test_a_crash_after_the_submit_is_repaired(

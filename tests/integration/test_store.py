@@ -27,7 +27,9 @@ PORTS = ports.pack(47989, 48010, 90)
 
 def created(store: SessionStore, **changes: object) -> Session:
     """A session that is recorded."""
-    return store.create(session(**changes), limit=-1)
+    made = store.create(session(**changes), limit=-1)
+    assert made is not None
+    return made
 
 
 def test_a_created_session_is_found_everywhere(store: SessionStore) -> None:

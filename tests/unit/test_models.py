@@ -77,4 +77,15 @@ def test_ids_are_sortable_unique_and_tell_their_time() -> None:
     assert len(set(ids)) == 2000
     assert all(SESSION_ID.fullmatch(one) for one in ids)
     assert [one[-18:-8] for one in ids] == sorted(one[-18:-8] for one in ids)
-    assert abs((created_at(ids[0]) - dt.datetime.now(dt.UTC)).total_seconds()) < 5
+    created = created_at(ids[0])
+    assert created is not None
+    assert abs((created - dt.datetime.now(dt.UTC)).total_seconds()) < 5
+
+
+def test_the_id_of_a_key_is_always_the_same() -> None:
+    """For one user; another user's, or another key's, is another one."""
+    one = new_session_id("alice", "k1")
+    assert one == new_session_id("alice", "k1")
+    assert SESSION_ID.fullmatch(one)
+    assert len({one, new_session_id("bob", "k1"), new_session_id("alice", "k2")}) == 3
+    assert created_at(one) is None
