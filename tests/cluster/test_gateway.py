@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import RUN, run, wait_for
 from gateway_contract import GatewayContract, spec
+from on_cluster import RUN, run, wait_for
 
 from moonlight_core.errors import SlurmNotUsable, SlurmUnavailable, SubmitOutcomeUnknown
 from moonlight_core.slurm import PyslurmGateway

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import Api, Node, run, wait_for
+from on_cluster import Api, Node, run, wait_for
 
 from moonlight_core import SettingsError, keys
 from moonlight_core.settings import Settings

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
-from conftest import SESSIONS, Api, Node, run, wait_for
+from on_cluster import SESSIONS, Api, Node, run, wait_for
 from sunshine_standin.standin.client import Client, ClientError
 
 from moonlight_core import keys

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import SESSIONS, Api, wait_for
+from on_cluster import SESSIONS, Api, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import SESSIONS, Api, Node, run, wait_for
+from on_cluster import SESSIONS, Api, Node, run, wait_for
 
 from moonlight_core import SessionEnded, keys, ports
 
