@@ -6,7 +6,7 @@ import contextlib
 import datetime as dt
 import logging
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
@@ -312,14 +312,11 @@ class SessionManager(SunshineAccess):
 
     def _submitted(self, session: Session, job_id: int) -> Session:
         for _ in range(_TRIES):
-            if session.job_id is not None or self._store.update(
-                session,
-                announce=True,
-                job_id=job_id,
-                phase="queued",
-                reason="Waiting in the queue.",
-                submitted_at=self._clock(),
-            ):
+            changes: dict[str, Any] = {"job_id": job_id, "submitted_at": self._clock()}
+            # Who was faster may have found the job, or may want the session ended: that stays.
+            if session.status is Status.PENDING:
+                changes |= {"phase": "queued", "reason": "Waiting in the queue."}
+            if session.job_id is not None or self._store.update(session, announce=True, **changes):
                 break
             session = self._get(session.session_id, None)
         return self._get(session.session_id, None)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     import redis
 
     from moonlight_core import Settings
+    from moonlight_core.gateway import JobSpec
     from moonlight_core.secret import Secret
     from moonlight_core.store import SessionStore
     from moonlight_core.testing import MemoryGateway
@@ -239,6 +240,25 @@ def test_a_submit_of_unknown_outcome_makes_no_second_job(
         manager.reconcile()
     assert [job.state for job in gateway.our_jobs()] == ["CANCELLED"]
     assert [session.status for session in manager.list()] == [Status.STOPPED]
+
+
+def test_a_session_ended_while_it_is_submitted_is_cancelled(
+    manager: SessionManager, gateway: MemoryGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wish is older than the job's id, and is not forgotten when that is written."""
+    submit = gateway.submit
+
+    def submit_while_it_is_ended(spec: JobSpec) -> int:
+        manager.delete(spec.name)
+        return submit(spec)
+
+    monkeypatch.setattr(gateway, "submit", submit_while_it_is_ended)
+    session = manager.create("alice")
+    assert session.status is Status.STOPPING
+    manager.reconcile()
+    manager.reconcile()
+    assert gateway.jobs([job_of(session)])[job_of(session)].state == "CANCELLED"
+    assert manager.get(session.session_id).status is Status.STOPPED
 
 
 def test_the_same_key_is_the_same_session(
