@@ -162,12 +162,6 @@ def comment_of(session_id: str) -> str:
     return f"{COMMENT_PREFIX}{session_id}"
 
 
-def session_id_of(job: SlurmJob) -> str | None:
-    """The session a job claims to be in its Comment, or None."""
-    claimed = job.comment.partition(" ")[0].removeprefix(COMMENT_PREFIX)
-    return claimed if SESSION_ID.fullmatch(claimed) else None
-
-
 def _text(value: object, longest: int) -> str | None:
     if not isinstance(value, str) or not value.strip():
         return None

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moonlight_core.bus import Mark, Report, comment_of, session_id_of
+from moonlight_core.bus import Mark, Report, comment_of
 from moonlight_core.gateway import SlurmJob
 from moonlight_core.models import Lease
 from moonlight_core.session_id import new_session_id
@@ -87,10 +87,3 @@ def test_a_report_travels_in_the_comment_too() -> None:
     report = Report.of_job(job(comment=comment))
     assert report is not None
     assert report.phase == "ready"
-    assert session_id_of(job(comment=comment)) is not None
-
-
-@pytest.mark.parametrize("comment", ["", "moonlight:", "moonlight:../../etc", "ml-alice-0"])
-def test_a_comment_that_names_no_session(comment: str) -> None:
-    """Only a well-formed id is one."""
-    assert session_id_of(job(comment=comment)) is None
