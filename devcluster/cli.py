@@ -72,6 +72,9 @@ def make_parser() -> argparse.ArgumentParser:
     )
     _add_sources(test)
     test.add_argument("--no-lint", action="store_true", help="run only pytest")
+    test.add_argument(
+        "--slow", action="store_true", help="also the tests marked slow: load, crashes, fuzzing"
+    )
 
     shell = commands.add_parser(
         "shell",
@@ -202,7 +205,7 @@ def _test(paths: layout.Paths, options: argparse.Namespace, rest: list[str]) -> 
     inside = head.Inside(holder, host, runner)
     with lock.exclusive("test", progress):
         service.provide_test_tools(paths, root, inside, progress)
-    return testing.run(holder, host, lint=not options.no_lint, arguments=rest)
+    return testing.run(holder, host, lint=not options.no_lint, slow=options.slow, arguments=rest)
 
 
 def _down(paths: layout.Paths, options: argparse.Namespace) -> int:

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 _PATIENCE_S = 30.0
 
 
-def run(holder: Holder, host: Machine, *, lint: bool, arguments: list[str]) -> int:
+def run(holder: Holder, host: Machine, *, lint: bool, slow: bool, arguments: list[str]) -> int:
     """Run them on this terminal, pytest's summary last; returns the exit code."""
     script = [
         "/usr/local/lib/moonlight-dev/run-tests",
         *([] if lint else ["--no-lint"]),
+        *(["--slow"] if slow else []),
         *arguments,
     ]
     process = subprocess.Popen(
