@@ -34,7 +34,7 @@ def manager(
         make_settings(), store, gateway, service_secret=secret, resolve_user=resolve_user
     )
     monkeypatch.setattr(SessionManager, "from_config", lambda _path: made)
-    monkeypatch.setattr(cli.os, "geteuid", lambda: 0)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
     return made
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def as_root(desktop: Desktop, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the command line finds in place of a configuration."""
     monkeypatch.setattr(SessionManager, "from_config", lambda _path: desktop.manager)
-    monkeypatch.setattr(cli.os, "geteuid", lambda: 0)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
 
 
 def test_a_pin_of_the_client(desktop: Desktop, capsys: pytest.CaptureFixture[str]) -> None:
