@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from faults import figures_since, mend_everything
+from invariants import whole_within
 from on_cluster import LIVE, RUN, Api, Node, everything, run, wait_for
 
 from moonlight_core import SessionManager, keys
@@ -71,6 +74,32 @@ def unblocked(redis_cli: Callable[..., str]) -> Iterator[None]:
     redis_cli("del", *blocked)
     yield
     redis_cli("del", *blocked)
+
+
+@pytest.fixture
+def whole() -> Iterator[None]:
+    """All five rules hold before a test, and again when its sessions are gone."""
+    whole_within(60)
+    yield
+    whole_within(90)
+
+
+@pytest.fixture
+def mended(whole: None, api: Callable[[str], Api]) -> Iterator[None]:
+    """A test may break any part of the cluster; all of it is there again afterwards."""
+    yield
+    mend_everything()
+
+
+_BEGIN = time.time()
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Show what the tests of faults have measured."""
+    if lines := figures_since(_BEGIN):
+        terminalreporter.section("measured")
+        for line in lines:
+            terminalreporter.line(line)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,0 +1,107 @@
+"""Breaking parts of the cluster, mending them, and noting how long things took."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from on_cluster import RUN, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_FIGURES = Path("/var/cache/moonlight-test/reliability.jsonl")
+DAEMONS = (
+    "munge", "mariadb", "redis", "slurmdbd", "slurmctld", "node@viz1", "node@viz2", "slurmd@viz1",
+    "slurmd@viz2", "moonlight",
+)  # fmt: skip
+
+
+def pid_of(daemon: str) -> int:
+    """The process id of a daemon of the head (not of a node's)."""
+    return int((RUN / f"{daemon}.pid").read_text())
+
+
+@contextlib.contextmanager
+def stopped(daemon: str) -> Iterator[None]:
+    """A daemon is not there for a while, after a clean end."""
+    run("cluster-service", "stop", daemon)
+    try:
+        yield
+    finally:
+        run("cluster-service", "start", daemon)
+
+
+@contextlib.contextmanager
+def killed(daemon: str) -> Iterator[None]:
+    """A daemon is not there for a while, after SIGKILL."""
+    run("cluster-service", "kill", daemon)
+    try:
+        yield
+    finally:
+        run("cluster-service", "start", daemon)
+
+
+@contextlib.contextmanager
+def hung(daemon: str) -> Iterator[None]:
+    """A daemon of the head accepts connections and answers nothing for a while."""
+    pid = pid_of(daemon)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def drained(node: str) -> Iterator[None]:
+    """A node takes no new jobs for a while."""
+    run("scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=test")
+    try:
+        yield
+    finally:
+        run("scontrol", "update", f"NodeName={node}", "State=RESUME", check=False)
+
+
+def mend_everything() -> None:
+    """Bring back whatever a test that failed may have left broken."""
+    for daemon in ("slurmctld", "slurmdbd", "redis", "moonlight", "mariadb", "munge"):
+        with contextlib.suppress(OSError, ValueError):
+            os.kill(pid_of(daemon), signal.SIGCONT)
+    run("cluster-service", "start", *DAEMONS)
+    for node in ("viz1", "viz2"):
+        if any(word in run("sinfo", "-hn", node, "-o", "%T") for word in ("dr", "down", "fail")):
+            run("scontrol", "update", f"NodeName={node}", "State=RESUME", check=False)
+    run("scontrol", "update", "PartitionName=viz", "State=UP", check=False)
+
+
+def note(fault: str, **figures: Any) -> None:
+    """Keep what was measured, for docs/reliability.md; shown at the end of the run as well.
+
+    Args:
+        fault: the row of the fault table.
+        figures: what was measured, with units in the names: ``whole_s=2.1``.
+    """
+    line = {"fault": fault, "at": time.strftime("%FT%TZ", time.gmtime())}
+    rounded = {k: round(v, 4) if isinstance(v, float) else v for k, v in figures.items()}
+    with _FIGURES.open("a") as file:
+        file.write(json.dumps(line | rounded) + "\n")
+
+
+def figures_since(begin: float) -> list[str]:
+    """What was noted since a moment (Unix seconds), a line each."""
+    after = time.strftime("%FT%TZ", time.gmtime(begin))
+    lines = []
+    with contextlib.suppress(FileNotFoundError):
+        for text in _FIGURES.read_text().splitlines():
+            figure = json.loads(text)
+            if figure.pop("at") >= after:
+                values = ", ".join(f"{k} {v}" for k, v in figure.items() if k != "fault")
+                lines.append(f"{figure['fault']}: {values}")
+    return lines
