@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 COMMENT_PREFIX = "moonlight:"
 """How Comment and AdminComment of our jobs begin; the session id follows."""
 
+_USABLE = frozenset({"IDLE", "MIXED", "ALLOCATED", "COMPLETING"})
+_UNUSABLE = frozenset({"DRAIN", "DRAINING", "DRAINED", "FAIL", "NOT_RESPONDING", "MAINTENANCE"})
+
 
 @attrs.frozen(kw_only=True)
 class JobSpec:
@@ -85,6 +88,29 @@ class SlurmJob:
     exit_signal: int | None = None
 
 
+@attrs.frozen(kw_only=True)
+class SlurmNode:
+    """A node as slurmctld knows it.
+
+    Attributes:
+        name: Slurm's name of it.
+        state: Slurm's own words, as ``IDLE`` or ``MIXED+DRAIN``.
+        reason: why an administrator or Slurm took it out of use; empty for no reason.
+        gres: how many of each GRES it has, by name without type.
+    """
+
+    name: str
+    state: str
+    reason: str = ""
+    gres: Mapping[str, int] = attrs.field(factory=dict)
+
+    @property
+    def usable(self) -> bool:
+        """Whether Slurm would start a job there, now or when a running one has ended."""
+        words = {word.strip("*~#!%$@^-") for word in self.state.split("+")}
+        return bool(words & _USABLE) and not words & _UNUSABLE
+
+
 class SlurmGateway(Protocol):
     """What the rest of the project asks of Slurm.
 
@@ -125,3 +151,10 @@ class SlurmGateway(Protocol):
 
     def ended_job(self, job_id: int) -> SlurmJob | None:
         """What slurmdbd remembers of a job that slurmctld has forgotten; None if nothing."""
+
+    def nodes(self, partition: str) -> list[SlurmNode]:
+        """The nodes of a partition, by name.
+
+        Raises:
+            SlurmRefused: there is no such partition.
+        """

@@ -32,6 +32,7 @@ from moonlight_core.secret import read_secret
 from moonlight_core.session_id import new_session_id
 from moonlight_core.settings import Settings
 from moonlight_core.shipped import batch_script
+from moonlight_core.slots import node_slots
 from moonlight_core.slurm import PyslurmGateway
 from moonlight_core.store import SessionStore
 from moonlight_core.users import find_user
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from moonlight_core.images import Image
     from moonlight_core.reconcile import Round
     from moonlight_core.secret import Secret
+    from moonlight_core.slots import NodeSlots
     from moonlight_core.users import User
 
 _log = logging.getLogger(__name__)
@@ -296,6 +298,16 @@ class SessionManager(SunshineAccess):
             SlurmUnavailable: slurmctld is away; nothing was changed.
         """
         return self._reconciler.run()
+
+    def nodes(self) -> tuple[NodeSlots, ...]:
+        """The nodes of the partition and their slots: used, free, blocked.
+
+        Raises:
+            SlurmUnavailable: slurmctld is away.
+            SlurmRefused: the partition does not exist.
+        """
+        nodes = self._gateway.nodes(self.settings.slurm.partition)
+        return tuple(node_slots(self.settings, nodes, self._store.slots))
 
     def wait_for_nudge(self, timeout_s: float, stop: threading.Event) -> None:
         """Sleep between two rounds: until a nudge, ``stop``, or ``timeout_s`` seconds have gone."""

@@ -178,7 +178,7 @@ class Settings:
             SettingsError: with a sentence for every fault found.
         """
         environ = os.environ if environ is None else environ
-        path = path or Path(environ.get("MOONLIGHT_CONFIG", DEFAULT_CONFIG))
+        path = config_path(path, environ)
         try:
             document = tomllib.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -225,6 +225,11 @@ class Settings:
         if faults:
             raise SettingsError(faults)
         return settings
+
+
+def config_path(path: Path | None, environ: Mapping[str, str]) -> Path:
+    """Which file is read when ``path`` is asked for, or none is."""
+    return path or Path(environ.get("MOONLIGHT_CONFIG", DEFAULT_CONFIG))
 
 
 def _read_group(

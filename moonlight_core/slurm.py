@@ -22,7 +22,7 @@ from moonlight_core.errors import (
     SubmitOutcomeUnknown,
     SubmitRejected,
 )
-from moonlight_core.gateway import COMMENT_PREFIX, SlurmJob
+from moonlight_core.gateway import COMMENT_PREFIX, SlurmJob, SlurmNode
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -205,6 +205,18 @@ class PyslurmGateway:
         job = next((job for job in jobs.values() if job.id == job_id), None)
         return None if job is None else _ended_job(job)
 
+    def nodes(self, partition: str) -> list[SlurmNode]:
+        """See ``SlurmGateway.nodes``."""
+        pyslurm = self._pyslurm
+        with self._errors(f"list the nodes of partition {partition}"):
+            pyslurm.Partition.load(partition)  # a misspelt one is an error, not an empty list
+            found = [
+                node
+                for node in pyslurm.Nodes.load().values()
+                if partition in (node.partitions or ())
+            ]
+        return sorted(map(_node, found), key=lambda node: node.name)
+
     @contextlib.contextmanager
     def _errors(
         self,
@@ -235,6 +247,15 @@ class PyslurmGateway:
             raise refused(f"Slurm refused to {what}: {words}.") from exc
         except (ValueError, OSError) as exc:
             raise refused(f"Slurm was not asked to {what}: {exc}.") from exc
+
+
+def _node(node: Any) -> SlurmNode:
+    gres: dict[str, int] = {}
+    for name, count in node.configured_gres.items():
+        # With a type it is "gpu:a40".
+        kind = name.partition(":")[0]
+        gres[kind] = gres.get(kind, 0) + count
+    return SlurmNode(name=node.name, state=node.state, reason=_text(node, "reason"), gres=gres)
 
 
 def _job(job: Any) -> SlurmJob:

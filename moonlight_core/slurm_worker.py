@@ -33,7 +33,7 @@ from moonlight_core.slurm import PyslurmGateway
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from moonlight_core.gateway import JobSpec, SlurmJob
+    from moonlight_core.gateway import JobSpec, SlurmJob, SlurmNode
 
 _WORKERS = 2
 # How long after an unanswered call further ones are refused at once, in seconds: while slurmctld
@@ -84,6 +84,11 @@ class WorkerGateway:
     def ended_job(self, job_id: int) -> SlurmJob | None:
         """See ``SlurmGateway.ended_job``."""
         answer: SlurmJob | None = self._call("ended_job", job_id)
+        return answer
+
+    def nodes(self, partition: str) -> list[SlurmNode]:
+        """See ``SlurmGateway.nodes``."""
+        answer: list[SlurmNode] = self._call("nodes", partition)
         return answer
 
     def close(self) -> None:

@@ -19,6 +19,7 @@ from moonlight_core.errors import QuotaExceeded, StoreError
 from moonlight_core.models import Lease, Session
 from moonlight_core.pairing_store import PairingStore
 from moonlight_core.redis_client import redis_errors
+from moonlight_core.slot_store import SlotStore
 
 if TYPE_CHECKING:
     import threading
@@ -41,11 +42,13 @@ class SessionStore:
 
     Attributes:
         pairings: how pairings of sessions go.
+        slots: what is taken on the nodes.
     """
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
         self.pairings = PairingStore(client)
+        self.slots = SlotStore(client)
         self._scripts: Mapping[str, Script] = {
             name: client.register_script(
                 resources.files("moonlight_core").joinpath("lua", f"{name}.lua").read_text("utf-8")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from moonlight_core.errors import NotPermitted, SlurmRefused, SlurmUnavailable, SubmitRejected
-from moonlight_core.gateway import COMMENT_PREFIX, SlurmJob
+from moonlight_core.gateway import COMMENT_PREFIX, SlurmJob, SlurmNode
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -30,6 +30,7 @@ class MemoryGateway:
         away: while True every call raises ``SlurmUnavailable``, as with a stopped slurmctld.
         specs: what was submitted, by job id.
         accounting: what slurmdbd remembers, by job id.
+        viz_nodes: the nodes of every partition, by name.
     """
 
     def __init__(
@@ -38,6 +39,10 @@ class MemoryGateway:
         self.away = False
         self.specs: dict[int, JobSpec] = {}
         self.accounting: dict[int, SlurmJob] = {}
+        self.viz_nodes = {
+            name: SlurmNode(name=name, state="IDLE", gres={"gpu": 2, "moonlight": 6})
+            for name in ("viz1", "viz2")
+        }
         self._partitions = partitions
         self._qos = qos
         self._jobs: dict[int, SlurmJob] = {}
@@ -103,6 +108,15 @@ class MemoryGateway:
         """See ``SlurmGateway.ended_job``."""
         self._check_reachable()
         return self.accounting.get(job_id)
+
+    def nodes(self, partition: str) -> list[SlurmNode]:
+        """See ``SlurmGateway.nodes``."""
+        self._check_reachable()
+        if partition not in self._partitions:
+            raise SlurmRefused(
+                f"Slurm refused to list the nodes of partition {partition}: it doesn't exist."
+            )
+        return list(self.viz_nodes.values())
 
     def start(self, job_id: int, node: str) -> None:
         """Let a job begin on a node."""

@@ -131,3 +131,11 @@ class GatewayContract:
         assert set(many) == {ours, foreign}
         for job_id in (ours, marked, foreign):
             gateway.cancel(job_id)
+
+    def test_the_nodes_of_a_partition(self, gateway: SlurmGateway) -> None:
+        """With their slots and whether a session could start there; no other partition's."""
+        nodes = gateway.nodes("viz")
+        assert [(node.name, node.gres["moonlight"]) for node in nodes] == [("viz1", 6), ("viz2", 6)]
+        assert all(node.usable for node in nodes)
+        with pytest.raises(SlurmRefused, match="partition nope"):
+            gateway.nodes("nope")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from moonlight_core.errors import UserNotAllowed
 from moonlight_core.manager import SessionManager
 from moonlight_core.settings import Settings
 
@@ -45,5 +46,21 @@ class Context:
 
     @property
     def only_user(self) -> str | None:
-        """Whose sessions may be touched: root's are everybody's."""
-        return None if os.geteuid() == 0 else getpass.getuser()
+        """Whose sessions may be touched; None for everybody's, for root and administrators."""
+        if os.geteuid() == 0:
+            return None
+        user = getpass.getuser()
+        return None if user in self.manager.settings.service.administrators else user
+
+    def user_for(self, asked: str | None) -> str | None:
+        """Whose sessions are meant: ``asked``, or else as ``only_user``.
+
+        Raises:
+            UserNotAllowed: somebody else's, and the caller is neither root nor an administrator.
+        """
+        only = self.only_user
+        if only is not None and asked not in (None, only):
+            raise UserNotAllowed(
+                f"You are {only}: only root and administrators may do this for {asked}."
+            )
+        return asked or only

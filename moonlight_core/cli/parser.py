@@ -5,11 +5,20 @@ from __future__ import annotations
 import argparse
 
 from moonlight_core import __version__
-from moonlight_core.cli import images, pairing, sessions, upkeep
+from moonlight_core.cli import (
+    completion,
+    configuration,
+    images,
+    nodes,
+    pairing,
+    service,
+    sessions,
+    upkeep,
+)
 from moonlight_core.cli.command import Commands, common_options
 from moonlight_core.cli.exits import MEANINGS
 
-GROUPS = (sessions, pairing, images, upkeep)
+GROUPS = (sessions, pairing, images, nodes, upkeep, configuration, service, completion)
 """The modules with commands, in the order of the help page."""
 
 

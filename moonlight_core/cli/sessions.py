@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -43,7 +42,7 @@ def register(commands: Commands) -> None:
             ("moonlight --json create --user alice", "as root, for alice; JSON for a program"),
         ],
     )
-    create.add_argument("--user", default=getpass.getuser(), help="account (default: yours)")
+    create.add_argument("--user", help="account (default: yours)")
     create.add_argument("--image", dest="image_id", help="id of an image (default: the default)")
     for name, meaning in _SIZES.items():
         create.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=meaning)
@@ -76,7 +75,8 @@ def register(commands: Commands) -> None:
 
 def _create(context: Context, arguments: argparse.Namespace) -> None:
     sizes = {name: getattr(arguments, name) for name in _SIZES}
-    session = context.manager.create(arguments.user, arguments.image_id, **sizes)
+    user = context.user_for(arguments.user) or getpass.getuser()
+    session = context.manager.create(user, arguments.image_id, **sizes)
     if arguments.wait:
         if not context.json:
             print(f"{session.session_id} is job {session.job_id}", file=sys.stderr)
@@ -94,8 +94,7 @@ def _progress(session: Session) -> None:
 
 
 def _list(context: Context, arguments: argparse.Namespace) -> None:
-    user = arguments.user or (None if os.geteuid() == 0 else getpass.getuser())
-    sessions = context.manager.list(user=user)
+    sessions = context.manager.list(user=context.user_for(arguments.user))
     if context.json:
         print_json([session.to_json() for session in sessions])
     elif not sessions:
