@@ -3,11 +3,19 @@
 Service to job, in AdminComment, which only root and SlurmUser may write:
 
     moonlight:<session id> image=<image id> identity=<n> cpus=<n> memory_gb=<n> gpus=<n> hours=<n>
-        width=<n> height=<n> fps=<n> [node=<node> display=<n> port=<base port> restart=<n>]
+        width=<n> height=<n> fps=<n> idle_minutes=<n>
+        [node=<node> display=<n> port=<base port> restart=<n>] [ends=<time>] [end=<why>] [shot=<n>]
 
 It is the mark by which the service vouches for the job, and enough to rebuild the record from. The
-part in brackets is the lease for one start of the job: a requeued job keeps its id and
-AdminComment, but must not use the slot of its earlier life.
+part from node to restart is the lease for one start of the job: a requeued job keeps its id and
+AdminComment, but must not use the slot of its earlier life. The rest are wishes, heard at once by a
+script that SIGUSR2 wakes (``SlurmGateway.wake``):
+
+    ends=<Unix seconds>   show in the desktop that it ends then unless somebody connects
+    end=idle|age          end now, unless somebody is connected: the script has the last word
+    shot=<n>              make the n-th picture of the desktop
+
+Words are read by their names, in any order; unknown ones are a newer version's and are passed over.
 
 Job to service, in Extra (or after the session id in Comment, where a site has the scheduler read
 Extra): a JSON object written by the batch script. Its owner can write anything there, so it is
@@ -37,12 +45,17 @@ _LONGEST_REPORT = 16384
 _WORD = re.compile(r"[a-z][a-z_]{0,39}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NUMBERS = ("identity", "cpus", "memory_gb", "gpus", "hours", "width", "height", "fps")
-_MARK = re.compile(
-    rf"{COMMENT_PREFIX}(?P<session_id>{SESSION_ID.pattern}) image=(?P<image_id>[a-z0-9_]+)"
-    + "".join(rf" {name}=(?P<{name}>\d{{1,6}})" for name in _NUMBERS)
-    + r"(?: node=(?P<node>\S+) display=(?P<display>\d{1,4}) port=(?P<port>\d{1,5})"
-    r" restart=(?P<restart>\d{1,4}))?"
-)
+# Numbers that marks of earlier versions lack.
+_LATER_NUMBERS = ("idle_minutes",)
+_LEASE = ("node", "display", "port", "restart")
+_FIRST_WORD = re.compile(rf"{COMMENT_PREFIX}(?P<session_id>{SESSION_ID.pattern})")
+_NUMBER = re.compile(r"\d{1,10}")
+_IMAGE = re.compile(r"[a-z0-9_]{1,32}")
+_WISHES = {
+    "ends": re.compile(r"\d{1,12}"),
+    "end": re.compile(r"[a-z]{1,10}"),
+    "shot": re.compile(r"\d{1,9}"),
+}
 
 
 @attrs.frozen(kw_only=True)
@@ -50,7 +63,7 @@ class Mark:
     """What the service once wrote into a job's AdminComment.
 
     ``numbers`` holds attributes of the session by their names; ``lease`` is for
-    the start of the job that ``restart_count`` tells.
+    the start of the job that ``restart_count`` tells; ``wishes`` are what the script is to do.
     """
 
     session_id: str
@@ -58,37 +71,54 @@ class Mark:
     numbers: Mapping[str, int]
     lease: Lease | None = None
     restart_count: int = 0
+    wishes: Mapping[str, str] = attrs.field(factory=dict)
 
     @classmethod
     def of_session(cls, session: Session) -> Mark:
         """What the service writes for a session as it is now."""
+        wishes = {}
+        if session.warned_at is not None and session.idle_ends_at is not None:
+            wishes["ends"] = str(int(session.idle_ends_at.timestamp()))
+        if session.end_wanted is not None:
+            wishes["end"] = session.end_wanted
+        if session.shots:
+            wishes["shot"] = str(session.shots)
         return cls(
             session_id=session.session_id,
             image_id=session.image_id,
-            numbers={name: getattr(session, name) for name in _NUMBERS},
+            numbers={name: getattr(session, name) for name in _NUMBERS + _LATER_NUMBERS},
             lease=session.lease,
             restart_count=session.restart_count,
+            wishes=wishes if session.lease else {},
         )
 
     @classmethod
     def of_job(cls, job: SlurmJob) -> Mark | None:
         """What stands in a job's AdminComment, or None if it is not ours."""
-        found = _MARK.fullmatch(job.admin_comment)
-        if found is None:
+        first, *others = job.admin_comment.split(" ")
+        found = _FIRST_WORD.fullmatch(first)
+        words = {name: value for name, sep, value in (w.partition("=") for w in others) if sep}
+        image_id = words.get("image", "")
+        numbers = {name: words.get(name, "") for name in _NUMBERS}
+        numbers |= {name: words.get(name, "0") for name in _LATER_NUMBERS}
+        if (
+            found is None
+            or not _IMAGE.fullmatch(image_id)
+            or not all(_NUMBER.fullmatch(number) for number in numbers.values())
+        ):
             return None
-        lease = None
-        if found["node"] is not None:
-            lease = Lease(
-                node=found["node"],
-                display_num=int(found["display"]),
-                sunshine_port=int(found["port"]),
-            )
+        lease, restart = _lease_of(words)
         return cls(
             session_id=found["session_id"],
-            image_id=found["image_id"],
-            numbers={name: int(found[name]) for name in _NUMBERS},
+            image_id=image_id,
+            numbers={name: int(number) for name, number in numbers.items()},
             lease=lease,
-            restart_count=int(found["restart"] or 0),
+            restart_count=restart,
+            wishes={
+                name: words[name]
+                for name, form in _WISHES.items()
+                if name in words and form.fullmatch(words[name])
+            },
         )
 
     def text(self) -> str:
@@ -102,7 +132,17 @@ class Mark:
                 f"port={self.lease.sunshine_port}",
                 f"restart={self.restart_count}",
             ]
+        words += [f"{name}={value}" for name, value in self.wishes.items()]
         return " ".join(words)
+
+
+def _lease_of(words: Mapping[str, str]) -> tuple[Lease | None, int]:
+    """The lease in a mark's words, and for which start of the job it is."""
+    node, *numbers = (words.get(name, "") for name in _LEASE)
+    if not node or not all(_NUMBER.fullmatch(number) for number in numbers):
+        return None, 0
+    display, port, restart = map(int, numbers)
+    return Lease(node=node, display_num=display, sunshine_port=port), restart
 
 
 @attrs.frozen(kw_only=True)
@@ -119,6 +159,7 @@ class Report:
         restart_count: the start of the job it is about.
         cert_sha256: with ``ready``: SHA-256 of the certificate of the session's Sunshine, in
             hexadecimal.
+        hears: whether the script can be woken; the signal would end one that does not know it.
     """
 
     phase: str
@@ -129,6 +170,7 @@ class Report:
     sunshine_port: int | None = None
     restart_count: int = 0
     cert_sha256: str | None = None
+    hears: bool = False
 
     @classmethod
     def of_job(cls, job: SlurmJob) -> Report | None:
@@ -154,6 +196,7 @@ class Report:
             sunshine_port=_number(document.get("port")),
             restart_count=_number(document.get("restart")) or 0,
             cert_sha256=cert if isinstance(cert, str) and _SHA256.fullmatch(cert) else None,
+            hears=document.get("hears") == 1,
         )
 
 

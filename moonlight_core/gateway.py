@@ -142,6 +142,15 @@ class SlurmGateway(Protocol):
             SlurmRefused: slurmctld does not let us, or the job has ended.
         """
 
+    def wake(self, job_id: int) -> None:
+        """Send SIGUSR2 to a job's batch script, so that it reads its AdminComment.
+
+        No error if the job has ended or is forgotten. A script without a trap for it is ended.
+
+        Raises:
+            SlurmRefused: slurmctld does not let us.
+        """
+
     def cancel(self, job_id: int) -> None:
         """Ask slurmctld to end a job; no error if it has ended or is forgotten.
 

@@ -108,7 +108,10 @@ class Session:
     ``restart_count`` is Slurm's, ``slots_refused`` counts leases whose display or port a foreign
     process held, ``lost_at`` is when slurmctld had first forgotten the job, ``revision`` counts the
     changes of the record: four fields for reconcile alone. ``cert_sha256`` is the fingerprint of
-    the certificate of its Sunshine, for ``moonlight_core.sunshine`` alone.
+    the certificate of its Sunshine, for ``moonlight_core.sunshine`` alone. ``idle_minutes`` is how
+    long it may go on with nobody connected (0: as long as it likes), ``idle_ends_at`` when it will
+    have, unless somebody connects. ``warned_at``, ``end_wanted`` and ``asked_at`` are for
+    ``moonlight_core.idle`` alone, ``shots`` counts pictures of the desktop.
     """
 
     session_id: str
@@ -122,6 +125,7 @@ class Session:
     width: int
     height: int
     fps: int
+    idle_minutes: int = 0
     identity: int = 1
     status: Status = Status.PENDING
     phase: str = "submitting"
@@ -143,6 +147,12 @@ class Session:
     ready_at: dt.datetime | None = None
     stopped_at: dt.datetime | None = None
     expires_at: dt.datetime | None = None
+    expected_start_at: dt.datetime | None = None
+    idle_ends_at: dt.datetime | None = None
+    warned_at: dt.datetime | None = None
+    end_wanted: str | None = None
+    asked_at: dt.datetime | None = None
+    shots: int = 0
     lost_at: dt.datetime | None = None
     revision: int = 0
     connect: Connect | None = None
@@ -245,7 +255,18 @@ class Credentials:
 
 
 _INTERNAL = frozenset(
-    {"cert_sha256", "identity", "restart_count", "slots_refused", "lost_at", "revision"}
+    {
+        "cert_sha256",
+        "identity",
+        "restart_count",
+        "slots_refused",
+        "warned_at",
+        "end_wanted",
+        "asked_at",
+        "shots",
+        "lost_at",
+        "revision",
+    }
 )
 
 

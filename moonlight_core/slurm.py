@@ -181,6 +181,16 @@ class PyslurmGateway:
         with self._errors(f"write the AdminComment of job {job_id}"):
             self._pyslurm.Job(job_id).modify(changes)
 
+    def wake(self, job_id: int) -> None:
+        """See ``SlurmGateway.wake``."""
+        pyslurm = self._pyslurm
+        with self._errors(f"wake job {job_id}"):
+            try:
+                pyslurm.Job(job_id).send_signal("SIGUSR2", steps="batch")
+            except pyslurm.RPCError as exc:
+                if exc.errno not in (_INVALID_JOB_ID, _ALREADY_DONE):
+                    raise
+
     def cancel(self, job_id: int) -> None:
         """See ``SlurmGateway.cancel``."""
         pyslurm = self._pyslurm

@@ -77,6 +77,10 @@ class WorkerGateway:
         """See ``SlurmGateway.set_admin_comment``."""
         self._call("set_admin_comment", job_id, text)
 
+    def wake(self, job_id: int) -> None:
+        """See ``SlurmGateway.wake``."""
+        self._call("wake", job_id)
+
     def cancel(self, job_id: int) -> None:
         """See ``SlurmGateway.cancel``."""
         self._call("cancel", job_id)

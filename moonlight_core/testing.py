@@ -6,6 +6,7 @@ not say. A test moves its jobs along by hand with ``start``, ``report`` and ``en
 
 from __future__ import annotations
 
+import collections
 import datetime as dt
 import threading
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ class MemoryGateway:
         specs: what was submitted, by job id.
         accounting: what slurmdbd remembers, by job id.
         viz_nodes: the nodes of every partition, by name.
+        woken: how often ``wake`` was called, by job id.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class MemoryGateway:
             name: SlurmNode(name=name, state="IDLE", gres={"gpu": 2, "moonlight": 6})
             for name in ("viz1", "viz2")
         }
+        self.woken: collections.Counter[int] = collections.Counter()
         self._partitions = partitions
         self._qos = qos
         self._jobs: dict[int, SlurmJob] = {}
@@ -96,6 +99,11 @@ class MemoryGateway:
                 f"Slurm refused to write the AdminComment of job {job_id}: Invalid job id."
             )
         self.change(job_id, admin_comment=text)
+
+    def wake(self, job_id: int) -> None:
+        """See ``SlurmGateway.wake``; ``woken`` counts."""
+        self._check_reachable()
+        self.woken[job_id] += 1
 
     def cancel(self, job_id: int) -> None:
         """See ``SlurmGateway.cancel``."""

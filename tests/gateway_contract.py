@@ -98,6 +98,10 @@ class GatewayContract:
         with pytest.raises(SlurmRefused, match="Invalid job id"):
             gateway.set_admin_comment(UNKNOWN_JOB, "x")
 
+    def test_waking_nobody_is_no_error(self, gateway: SlurmGateway) -> None:
+        """The job may have ended a moment ago."""
+        gateway.wake(UNKNOWN_JOB)
+
     def test_cancel_ends_a_job_and_may_be_repeated(self, gateway: SlurmGateway) -> None:
         """Also for a job nobody knows."""
         job_id = gateway.submit(spec())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +16,8 @@ from moonlight_core.session_id import new_session_id
 
 NUMBERS = {
     "identity": 2,
-    "cpus": 4, "memory_gb": 8, "gpus": 1, "hours": 8, "width": 1920, "height": 1080, "fps": 60
+    "cpus": 4, "memory_gb": 8, "gpus": 1, "hours": 8, "width": 1920, "height": 1080, "fps": 60,
+    "idle_minutes": 30,
 }  # fmt: skip
 
 
@@ -35,8 +37,27 @@ def test_a_mark_comes_back_as_it_went(lease: Lease | None) -> None:
         numbers=NUMBERS,
         lease=lease,
         restart_count=2 if lease else 0,
+        wishes={"ends": "1795300000", "end": "idle", "shot": "3"} if lease else {},
     )
     assert Mark.of_job(job(admin_comment=mark.text())) == mark
+
+
+def test_a_mark_of_another_version_is_read() -> None:
+    """An older one has fewer words, a newer one more; nonsense is left out."""
+    old = (
+        "moonlight:{} image=bare identity=1 cpus=1 memory_gb=1 gpus=0 hours=1 width=640 height=480"
+    )
+    session_id = new_session_id("alice")
+    text = old.format(session_id) + " fps=60 node=viz1 display=10 port=47989 restart=0"
+    mark = Mark.of_job(job(admin_comment=text))
+    assert mark is not None
+    assert (mark.numbers["idle_minutes"], mark.wishes) == (0, {})
+    newer = Mark.of_job(job(admin_comment=f"{text} colour=blue shot=x end=idle"))
+    assert newer == attrs.evolve(mark, wishes={"end": "idle"})
+    assert Mark.of_job(job(admin_comment=text.replace("port=47989", "port="))) == attrs.evolve(
+        mark, lease=None
+    )
+    assert Mark.of_job(job(admin_comment=text.replace("cpus=1", "cpus=-1"))) is None
 
 
 @pytest.mark.parametrize(
