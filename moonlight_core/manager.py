@@ -38,12 +38,12 @@ from moonlight_core.store import SessionStore
 from moonlight_core.users import find_user
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable
     from pathlib import Path
 
     from moonlight_core.gateway import SlurmGateway
     from moonlight_core.images import Image
+    from moonlight_core.nudges import Nudges
     from moonlight_core.reconcile import Round
     from moonlight_core.secret import Secret
     from moonlight_core.slots import NodeSlots
@@ -309,9 +309,9 @@ class SessionManager(SunshineAccess):
         nodes = self._gateway.nodes(self.settings.slurm.partition)
         return tuple(node_slots(self.settings, nodes, self._store.slots))
 
-    def wait_for_nudge(self, timeout_s: float, stop: threading.Event) -> None:
-        """Sleep between two rounds: until a nudge, ``stop``, or ``timeout_s`` seconds have gone."""
-        self._store.wait_for_nudge(timeout_s, stop)
+    def nudges(self) -> Nudges:
+        """What to wait for between two rounds; see ``moonlight_core.nudges``."""
+        return self._store.nudges()
 
     def check(self) -> dict[str, str]:
         """How Redis is and when reconcile last heard from slurmctld, without asking slurmctld."""

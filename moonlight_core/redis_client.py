@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Self
 
 import redis
 import redis.exceptions
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from moonlight_core.errors import StoreRefused, StoreUnavailable
 from moonlight_core.secret import read_secret
@@ -15,6 +19,77 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from moonlight_core.settings import RedisSettings
+
+
+# While Redis is away, one caller in so many seconds finds out whether it still is.
+_TRY_EVERY_S = 5.0
+_TIMEOUT = redis.exceptions.TimeoutError
+_AWAY = (redis.exceptions.ConnectionError, _TIMEOUT, TimeoutError)
+
+
+class OnceAndTogether(Retry):
+    """Each call is tried once, and while Redis is away not by everybody.
+
+    redis-py would try again by itself, for many seconds, and a script whose answer was lost would
+    run twice. Here a call that finds Redis away makes further ones fail at once, until one is
+    answered again; who may try meanwhile is whoever ``insists`` (the service's loop of rounds), or
+    one caller every few seconds.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(NoBackoff(), 0)
+        self._away: redis.exceptions.RedisError | None = None
+        self._tried = 0.0
+        self._trier: int | None = None
+        self._insists = threading.local()
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        # redis-py gives each connection a copy; what is known here is about the server.
+        return self
+
+    @contextlib.contextmanager
+    def insist(self) -> Iterator[None]:
+        """Within this, calls of this thread are tried in any case."""
+        self._insists.now = True
+        try:
+            yield
+        finally:
+            self._insists.now = False
+
+    def call_with_retry(self, do: Any, fail: Any, *args: Any, **options: Any) -> Any:
+        """See redis-py; ``do`` is one exchange with the server, connecting included."""
+        self._check()
+        try:
+            answer = super().call_with_retry(do, fail, *args, **options)
+        except redis.exceptions.ResponseError:
+            self._away = None
+            raise
+        except _AWAY as exc:
+            kind = type(exc) if isinstance(exc, redis.exceptions.RedisError) else _TIMEOUT
+            self._away, self._tried, self._trier = kind(str(exc)), _now(), None
+            raise
+        self._away = None
+        return answer
+
+    def _check(self) -> None:
+        me = threading.get_ident()
+        away = self._away
+        if away is None or self._trier == me or getattr(self._insists, "now", False):
+            return
+        if _now() - self._tried < _TRY_EVERY_S:
+            # A new one: an exception collects the traces of all threads that raise it.
+            raise type(away)(str(away))
+        self._tried, self._trier = _now(), me
+
+
+def insist(client: redis.Redis) -> contextlib.AbstractContextManager[None]:
+    """Within this, calls of this thread to a client of ``connect`` are tried in any case."""
+    retry = client.get_retry()
+    return retry.insist() if isinstance(retry, OnceAndTogether) else contextlib.nullcontext()
+
+
+def _now() -> float:
+    return time.monotonic()
 
 
 @contextlib.contextmanager
@@ -49,6 +124,7 @@ def connect(settings: RedisSettings) -> redis.Redis:
             password=password.reveal() if password else None,
             socket_timeout=settings.timeout_s,
             socket_connect_timeout=settings.timeout_s,
+            retry=OnceAndTogether(),
             decode_responses=True,
             health_check_interval=30,
         )

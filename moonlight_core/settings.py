@@ -65,7 +65,7 @@ class RedisSettings:
     url: str = option("redis://127.0.0.1:6379/0", "redis://, rediss:// or unix:// address")
     username: str = option("", "ACL user; empty for the default user")
     password_file: Path | None = option(None, "file with the password, readable by us alone")
-    timeout_s: float = option(2.0, "seconds an answer may take")
+    timeout_s: float = option(1.0, "seconds an answer may take")
 
 
 @attrs.frozen(kw_only=True)
@@ -81,7 +81,7 @@ class SlurmSettings:
     report_field: str = option(
         "extra", "job field for the script's reports: extra, or comment under extra_constraints"
     )
-    deadline_s: float = option(3.0, "seconds the service waits for an answer of slurmctld")
+    deadline_s: float = option(2.5, "seconds the service waits for an answer of slurmctld")
     job_path: str = option("/usr/local/bin:/usr/bin:/bin", "PATH of the batch script on a node")
 
 

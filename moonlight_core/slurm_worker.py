@@ -2,7 +2,11 @@
 
 pyslurm holds the GIL while it waits for slurmctld, up to 20 seconds, and libslurm can end the
 process it is in. Here both happen to a worker: a call that is not answered in time ends the worker
-and raises; the next call starts another one.
+and raises, and another worker takes its place.
+
+Once a call was not answered, what would change something is refused at once until a question has
+been answered again. Reconcile asks one every second or so, so nobody else waits for a slurmctld
+that is away.
 
 ``python -m moonlight_core.slurm_worker <file descriptor> <slurm.conf>`` is a worker.
 """
@@ -36,11 +40,15 @@ if TYPE_CHECKING:
     from moonlight_core.gateway import JobSpec, SlurmJob, SlurmNode
 
 _WORKERS = 2
-# How long after an unanswered call further ones are refused at once, in seconds: while slurmctld
-# hangs, one caller a while finds out, and the others do not wait for it.
-_PAUSE_S = 2.0
+# While slurmctld is away a question is tried this often, in seconds …
+_ASK_EVERY_S = 1.0
+# … and a change only when nobody has asked for this long.
+_CHANGE_AFTER_S = 10.0
+# How long a caller waits for a worker: longer, and both hang, in seconds.
+_WAIT_S = 1.0
 # Starting Python and pyslurm is not slurmctld's slowness, in seconds.
-_START_S = 10.0
+_START_S = 20.0
+_QUESTIONS = frozenset({"jobs", "our_jobs", "ended_job"})
 
 
 class WorkerGateway:
@@ -55,7 +63,8 @@ class WorkerGateway:
         self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
         for _ in range(_WORKERS):
             self._idle.put(None)
-        self._away_until = 0.0
+        self._slurmctld = _Peer("slurmctld")
+        self._slurmdbd = _Peer("slurmdbd")
         self._closed = threading.Event()
 
     def submit(self, spec: JobSpec) -> int:
@@ -109,38 +118,72 @@ class WorkerGateway:
     ) -> Any:
         if self._closed.is_set():
             raise SlurmUnavailable("The service is stopping; ask again when it is back.")
-        if time.monotonic() < self._away_until:
-            raise SlurmUnavailable(
-                "slurmctld did not answer a moment ago. Running desktops go on; try again in a "
-                "while."
-            )
+        peer = self._slurmdbd if method == "ended_job" else self._slurmctld
+        peer.check(question=method in _QUESTIONS)
+        deadline = time.monotonic() + self._deadline_s
         try:
-            worker = self._idle.get(timeout=self._deadline_s)
+            worker = self._idle.get(timeout=min(_WAIT_S, self._deadline_s))
         except queue.Empty:
             raise SlurmUnavailable(
-                "Too many requests wait for slurmctld; try again in a moment."
+                "Too many requests wait for Slurm; try again in a moment."
             ) from None
         try:
+            # Whoever had the worker before may have learned it.
+            peer.check(question=method in _QUESTIONS)
             if worker is None or not worker.alive:
                 worker = _Worker(self._conf)
-            answer = worker.call(method, args, self._deadline_s)
-        except (EOFError, OSError, TimeoutError) as exc:
-            late = isinstance(exc, TimeoutError)
+            worker.wait_until_ready(deadline)
+            answer = worker.call(method, args, deadline)
+        except (SlurmNotUsable, TimeoutError, EOFError, OSError) as exc:
             if worker is not None:
                 worker.end()
-                worker = None
-            if late:
-                self._away_until = time.monotonic() + _PAUSE_S
-            raise unanswered(
-                f"slurmctld did not answer within {self._deadline_s:g} s."
-                if late
-                else "Slurm's library ended while it was asked; it is started again."
-            ) from exc
+            # After a silence one is made ready for the question that tells when it is over.
+            worker = _Worker(self._conf) if isinstance(exc, TimeoutError) else None
+            if isinstance(exc, SlurmNotUsable):
+                raise
+            if isinstance(exc, TimeoutError):
+                peer.silent()
+                why = f"{peer.name} did not answer within {self._deadline_s:g} s."
+            else:
+                why = "Slurm's library ended while it was asked; it is started again."
+            raise unanswered(why) from exc
         finally:
             self._idle.put(worker)
+        peer.heard(answer)
         if isinstance(answer, BaseException):
             raise answer
         return answer
+
+
+class _Peer:
+    """Whom the workers ask: slurmctld or slurmdbd, and whether it answered last.
+
+    Threads may meet here; the worst that comes of it is a question too many.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._silent = False
+        self._tried = 0.0
+
+    def check(self, *, question: bool) -> None:
+        """Refuse a call while the peer is silent, unless it is time to try again."""
+        pause = _ASK_EVERY_S if question else _CHANGE_AFTER_S
+        if self._silent and time.monotonic() - self._tried < pause:
+            raise SlurmUnavailable(
+                f"{self.name} did not answer a moment ago. Running desktops go on; try again in a "
+                "while."
+            )
+
+    def silent(self) -> None:
+        self._silent, self._tried = True, time.monotonic()
+
+    def heard(self, answer: object) -> None:
+        """Note what a worker said for it, which may be that it cannot be reached."""
+        if isinstance(answer, (SlurmUnavailable, SubmitOutcomeUnknown)):
+            self.silent()
+        else:
+            self._silent = False
 
 
 class _Worker:
@@ -157,28 +200,51 @@ class _Worker:
                 start_new_session=True,
             )
         self._connection = Connection(ours.detach())
-        try:
-            ready = self._answer(_START_S)
-        except (EOFError, OSError, TimeoutError):
-            self.end()
-            raise SlurmNotUsable(
-                "Slurm's library did not start. If slurm.conf is right, its own message is in the "
-                "service's log just above."
-            ) from None
-        if isinstance(ready, BaseException):
-            self.end()
-            raise ready
+        self._ready = False
+        self._started = time.monotonic()
 
     @property
     def alive(self) -> bool:
-        return self._process.poll() is None
+        return self._process.poll() is None or not self._ready
 
-    def call(self, method: str, args: tuple[Any, ...], deadline_s: float) -> Any:
+    def wait_until_ready(self, deadline: float) -> None:
+        """Wait for a new worker's first word.
+
+        Raises:
+            SlurmUnavailable: it has not said it by ``deadline``; it goes on starting.
+            SlurmNotUsable: it never will.
+        """
+        if self._ready:
+            return
+        try:
+            word = self._answer(deadline)
+        except TimeoutError:
+            if time.monotonic() - self._started < _START_S:
+                raise SlurmUnavailable(
+                    "Slurm's library is being started; try again in a moment."
+                ) from None
+            word = SlurmNotUsable(f"Slurm's library did not start within {_START_S:g} s.")
+        except (EOFError, OSError):
+            word = SlurmNotUsable(
+                "Slurm's library did not start. If slurm.conf is right, its own message is in the "
+                "service's log just above."
+            )
+        if isinstance(word, BaseException):
+            raise word
+        self._ready = True
+
+    def call(self, method: str, args: tuple[Any, ...], deadline: float) -> Any:
+        """Ask, and return the answer or the error that it is.
+
+        Raises:
+            TimeoutError: no answer came by ``deadline``.
+            EOFError, OSError: the worker ended.
+        """
         self._connection.send((method, args))
-        return self._answer(deadline_s)
+        return self._answer(deadline)
 
-    def _answer(self, deadline_s: float) -> Any:
-        if not self._connection.poll(deadline_s):
+    def _answer(self, deadline: float) -> Any:
+        if not self._connection.poll(max(0.0, deadline - time.monotonic())):
             raise TimeoutError
         return self._connection.recv()
 

@@ -7,23 +7,22 @@ read, so that of several services that decide at the same time one wins and the 
 from __future__ import annotations
 
 import logging
-import time
 from importlib import resources
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
-from redis.client import PubSub
 
 from moonlight_core import keys, ports
-from moonlight_core.errors import QuotaExceeded, StoreError
+from moonlight_core.errors import QuotaExceeded
 from moonlight_core.models import Lease, Session
+from moonlight_core.nudges import Nudges
 from moonlight_core.pairing_store import PairingStore
-from moonlight_core.redis_client import redis_errors
+from moonlight_core.redis_client import insist, redis_errors
 from moonlight_core.slot_store import SlotStore
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Collection, Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     import redis
     from redis.commands.core import Script
@@ -279,26 +278,18 @@ class SessionStore:
         with redis_errors():
             return bool(self._redis.set(keys.SCAN, "1", nx=True, ex=every_s))
 
-    def wait_for_nudge(self, timeout_s: float, stop: threading.Event) -> None:
-        """Sleep until somebody nudges, ``stop`` is set, or the time is over."""
-        try:
-            with redis_errors(), self._channel() as channel:
-                channel.subscribe(keys.EVENTS)
-                deadline = time.monotonic() + timeout_s
-                while time.monotonic() < deadline and not stop.is_set():
-                    message = channel.get_message(timeout=min(0.1, timeout_s))
-                    if message and message.get("data") == keys.NUDGE:
-                        return
-        except StoreError:
-            stop.wait(timeout_s)
+    def nudges(self) -> Nudges:
+        """A subscription to what makes a round come at once."""
+        return Nudges(self._redis)
+
+    def insist(self) -> AbstractContextManager[None]:
+        """Within this, a Redis that was away a moment ago is asked all the same."""
+        return insist(self._redis)
 
     def nudge(self) -> None:
         """Ask every service for a round of reconcile at once."""
         with redis_errors():
             self._redis.publish(keys.EVENTS, keys.NUDGE)
-
-    def _channel(self) -> PubSub:
-        return PubSub(self._redis.connection_pool, ignore_subscribe_messages=True)
 
     def _indexed(self, index: str) -> list[Session]:
         with redis_errors():

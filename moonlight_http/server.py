@@ -105,20 +105,22 @@ def main(argv: list[str] | None = None) -> int:
 def _reconcile_loop(manager: SessionManager, stop: threading.Event, interval_s: float) -> None:
     """Rounds until ``stop``; a trouble is told once when it begins and once when it is over."""
     trouble = ""
-    while not stop.is_set():
-        try:
-            manager.reconcile()
-        except MoonlightError as exc:
-            if type(exc).__name__ != trouble:
-                _log.warning("reconcile waits: %s", exc)
-                trouble = type(exc).__name__
-        except Exception:  # noqa: BLE001 - the loop must outlive any bug in it
-            _log.exception("reconcile failed")
-        else:
-            if trouble:
-                _log.info("reconcile goes on")
-            trouble = ""
-        manager.wait_for_nudge(interval_s, stop)
+    # Listened to before the first round, so that what is said during a round is heard after it.
+    with manager.nudges() as nudges:
+        while not stop.is_set():
+            try:
+                manager.reconcile()
+            except MoonlightError as exc:
+                if type(exc).__name__ != trouble:
+                    _log.warning("reconcile waits: %s", exc)
+                    trouble = type(exc).__name__
+            except Exception:  # noqa: BLE001 - the loop must outlive any bug in it
+                _log.exception("reconcile failed")
+            else:
+                if trouble:
+                    _log.info("reconcile goes on")
+                trouble = ""
+            nudges.wait(interval_s, stop)
 
 
 def _parser() -> argparse.ArgumentParser:

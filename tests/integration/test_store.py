@@ -16,6 +16,8 @@ from session_factory import session
 from moonlight_core import keys, ports
 from moonlight_core.errors import QuotaExceeded, StoreRefused, StoreUnavailable
 from moonlight_core.models import Lease, Session, Status
+from moonlight_core.redis_client import connect
+from moonlight_core.settings import RedisSettings
 from moonlight_core.store import SessionStore
 
 if TYPE_CHECKING:
@@ -257,25 +259,9 @@ def test_the_scan_is_one_callers_turn(store: SessionStore) -> None:
     assert [store.claim_scan(60) for _ in range(3)] == [True, False, False]
 
 
-def test_a_nudge_wakes_the_waiting(store: SessionStore) -> None:
-    """Long before its time."""
-    stop, woken = threading.Event(), threading.Event()
-
-    def wait() -> None:
-        store.wait_for_nudge(30, stop)
-        woken.set()
-
-    thread = threading.Thread(target=wait)
-    thread.start()
-    while not woken.wait(0.05):
-        store.nudge()
-    thread.join(timeout=5)
-    assert not thread.is_alive()
-
-
 def test_a_redis_that_is_away_is_said_to_be(tmp_path: object) -> None:
-    """Every call, and the wait for a nudge still waits."""
-    away = SessionStore(redis.Redis(unix_socket_path=f"{tmp_path}/none", decode_responses=True))
+    """By every call."""
+    away = SessionStore(connect(RedisSettings(url=f"unix://{tmp_path}/none")))
     calls: list[Callable[[], object]] = [
         away.ping,
         away.all,
@@ -286,7 +272,6 @@ def test_a_redis_that_is_away_is_said_to_be(tmp_path: object) -> None:
     for call in calls:
         with pytest.raises(StoreUnavailable, match="Redis does not answer"):
             call()
-    away.wait_for_nudge(0.01, threading.Event())
 
 
 def test_a_full_redis_is_said_to_be(store: SessionStore, redis_client: redis.Redis) -> None:
@@ -317,7 +302,8 @@ def test_the_documented_acl_is_enough_and_no_more(
             assert store.lease(one, "viz1", DISPLAYS, PORTS)
             assert store.claim_scan(10)
             store.nudge()
-            store.wait_for_nudge(0.05, threading.Event())
+            with store.nudges() as nudges:
+                assert nudges.wait(0.05, threading.Event())
             assert store.release_orphans(set()) == 0
             (one,) = store.live()
             assert store.finish(one, keep_s=60, status=Status.STOPPED)
