@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
+
 from moonlight_core import sunshine
+from moonlight_core.derived import Derived
 from moonlight_core.errors import (
     ClientNotFound,
     CredentialsHidden,
@@ -53,6 +56,7 @@ class SunshineAccess:
         self.settings = settings
         self._store = store
         self._secret = service_secret
+        self._shown = Derived(self._with_connect)
 
     def pair(
         self,
@@ -164,6 +168,12 @@ class SunshineAccess:
         if session is None or (user is not None and session.username != user):
             raise SessionNotFound(session_id)
         return session
+
+    def _with_connect(self, session: Session) -> Session:
+        lease = session.lease
+        if lease is None or session.status.ended:
+            return session
+        return attrs.evolve(session, connect=self._connect(lease))
 
     def _connect(self, lease: Lease) -> Connect:
         return Connect.to(self.settings.connect.host_of(lease.node), lease.sunshine_port)

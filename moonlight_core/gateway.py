@@ -28,6 +28,7 @@ class JobSpec:
     Attributes:
         name: job name, unique: a submit of unknown outcome is looked up by it.
         comment: the job's Comment.
+        admin_comment: the job's AdminComment; left out where we may not set it.
         script: text of the batch script.
         environment: the complete environment of the script.
         user_id: uid the job runs as.
@@ -46,6 +47,7 @@ class JobSpec:
 
     name: str
     comment: str
+    admin_comment: str = ""
     script: str
     environment: Mapping[str, str]
     user_id: int

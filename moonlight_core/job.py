@@ -37,6 +37,8 @@ def job_spec(
     return JobSpec(
         name=session.session_id,
         comment=bus.comment_of(session.session_id),
+        # The mark proves later that this job is ours.
+        admin_comment=bus.Mark.of_session(session).text(),
         script=script,
         environment={
             "PATH": slurm.job_path,

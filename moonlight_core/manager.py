@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
-from moonlight_core import bus, sunshine
+from moonlight_core import sunshine
 from moonlight_core.access import SunshineAccess
 from moonlight_core.admission import check_idempotency_key, choose_image, new_session
 from moonlight_core.errors import (
@@ -153,7 +153,7 @@ class SessionManager(SunshineAccess):
             image,
             self.settings.sessions,
             session_id=self._new_id(account.name, idempotency_key),
-            created_at=self._clock(),
+            created_at=self._now(),
         )
         session = self._store.create(wanted, limit=self.settings.sessions.per_user)
         if session is None:
@@ -183,11 +183,7 @@ class SessionManager(SunshineAccess):
             self._store.finish(session, keep_s=0, status=Status.FAILED)
             raise
         _log.info("session %s submitted as job %d", session.session_id, job_id)
-        session = self._submitted(session, job_id)
-        # The mark proves later that this job is ours. Without it now, reconcile sets it.
-        with contextlib.suppress(SlurmError):
-            self._gateway.set_admin_comment(job_id, bus.Mark.of_session(session).text())
-        return self._shown(session)
+        return self._shown(self._submitted(session, job_id))
 
     def get(self, session_id: str, *, user: str | None = None) -> Session:
         """A session.
@@ -322,16 +318,23 @@ class SessionManager(SunshineAccess):
             redis = str(exc)
         return {"redis": redis, "slurm": self._reconciler.slurm_health}
 
+    def _now(self) -> dt.datetime:
+        # Records keep milliseconds: a session that was just made is the same when it is read.
+        now = self._clock()
+        return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
     def _submitted(self, session: Session, job_id: int) -> Session:
         for _ in range(_TRIES):
-            changes: dict[str, Any] = {"job_id": job_id, "submitted_at": self._clock()}
+            changes: dict[str, Any] = {"job_id": job_id, "submitted_at": self._now()}
             # Who was faster may have found the job, or may want the session ended: that stays.
             if session.status is Status.PENDING:
                 changes |= {"phase": "queued", "reason": "Waiting in the queue."}
-            if session.job_id is not None or self._store.update(session, announce=True, **changes):
+            if session.job_id is not None:
                 break
+            if (updated := self._store.updated(session, announce=True, **changes)) is not None:
+                return updated
             session = self._get(session.session_id, None)
-        return self._get(session.session_id, None)
+        return session
 
     def _give_up(self, session: Session) -> None:
         """Leave a record that makes reconcile cancel the job, should it turn up."""
@@ -341,9 +344,3 @@ class SessionManager(SunshineAccess):
             phase=CANCELLING,
             reason="slurmctld did not answer the submit; should the job appear, it is cancelled.",
         )
-
-    def _shown(self, session: Session) -> Session:
-        lease = session.lease
-        if lease is None or session.status.ended:
-            return session
-        return attrs.evolve(session, connect=self._connect(lease))

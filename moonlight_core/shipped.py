@@ -13,6 +13,11 @@ def batch_script() -> str:
     return _read("sbatch_templates", "sunshine_session.sbatch")
 
 
+def lua_script(name: str) -> str:
+    """The text of a script of Redis."""
+    return resources.files("moonlight_core").joinpath("lua", f"{name}.lua").read_text("utf-8")
+
+
 def _read(folder: str, name: str) -> str:
     inside = resources.files("moonlight_core").joinpath(folder, name)
     if inside.is_file():

@@ -66,9 +66,10 @@ _NO_ANSWER = frozenset(
     }
 )
 _DATABASE_AWAY = frozenset({7000, 7008})  # ESLURM_DB_CONNECTION, ESLURM_DB_CONNECTION_INVALID
+_ACCESS_DENIED = 2002  # ESLURM_ACCESS_DENIED
 _NOT_PERMITTED = frozenset(
     {
-        2002,  # ESLURM_ACCESS_DENIED
+        _ACCESS_DENIED,
         2003,  # ESLURM_JOB_MISSING_REQUIRED_PARTITION_GROUP
         2045,  # ESLURM_INVALID_ACCOUNT
         2066,  # ESLURM_INVALID_QOS
@@ -123,6 +124,7 @@ class PyslurmGateway:
         description = pyslurm.JobSubmitDescription(
             name=spec.name,
             comment=spec.comment,
+            admin_comment=spec.admin_comment or None,
             script=spec.script,
             environment=dict(spec.environment),
             user_id=spec.user_id,
@@ -144,6 +146,13 @@ class PyslurmGateway:
             signal={"signal": 10, "time": spec.warn_s, "batch_only": True},
         )
         with self._errors("submit the job", sent=SubmitOutcomeUnknown, refused=SubmitRejected):
+            try:
+                return int(description.submit())
+            except pyslurm.RPCError as exc:
+                if exc.errno != _ACCESS_DENIED or description.admin_comment is None:
+                    raise
+            # Only root and SlurmUser may set an AdminComment; who may not can submit all the same.
+            description.admin_comment = None
             return int(description.submit())
 
     def jobs(self, job_ids: Collection[int]) -> dict[int, SlurmJob]:

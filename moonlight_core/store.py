@@ -6,8 +6,6 @@ read, so that of several services that decide at the same time one wins and the 
 
 from __future__ import annotations
 
-import logging
-from importlib import resources
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
@@ -17,7 +15,9 @@ from moonlight_core.errors import QuotaExceeded
 from moonlight_core.models import Lease, Session
 from moonlight_core.nudges import Nudges
 from moonlight_core.pairing_store import PairingStore
+from moonlight_core.records import RecordReader
 from moonlight_core.redis_client import insist, redis_errors
+from moonlight_core.shipped import lua_script
 from moonlight_core.slot_store import SlotStore
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     import redis
     from redis.commands.core import Script
 
-_log = logging.getLogger(__name__)
 _SCRIPTS = ("create", "update", "finish", "lease", "unlease", "restore", "release_orphan")
 _CLASHES = " ".join(str(difference) for difference in sorted(ports.CLASHES))
 _NO_NODE = "-"
@@ -46,12 +45,11 @@ class SessionStore:
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
+        self._records = RecordReader(client)
         self.pairings = PairingStore(client)
         self.slots = SlotStore(client)
         self._scripts: Mapping[str, Script] = {
-            name: client.register_script(
-                resources.files("moonlight_core").joinpath("lua", f"{name}.lua").read_text("utf-8")
-            )
+            name: client.register_script(lua_script("revision") + lua_script(name))
             for name in _SCRIPTS
         }
 
@@ -68,14 +66,14 @@ class SessionStore:
             limit: most live sessions its user may have, this one included; -1 for any number.
 
         Returns:
-            the session with its identity, the lowest number that no other live session of its user
-            has; None when there is a record of that id.
+            the session as it was written: with its identity, the lowest number that no other live
+            session of its user has; None when there is a record of that id.
 
         Raises:
             QuotaExceeded: when the user has ``limit`` live sessions.
         """
         created = session.created_at.timestamp()
-        outcome, number = self._run(
+        outcome, number, revision = self._run(
             "create",
             [
                 keys.session(session.session_id),
@@ -88,20 +86,19 @@ class SessionStore:
         )
         if outcome == 0:
             raise QuotaExceeded(session.username, limit, number)
-        return attrs.evolve(session, identity=number) if outcome == 1 else None
+        return attrs.evolve(session, identity=number, revision=revision) if outcome == 1 else None
 
     def get(self, session_id: str) -> Session | None:
         """The session of that id, or None."""
         return next(iter(self.get_many([session_id])), None)
 
     def get_many(self, session_ids: Iterable[str]) -> list[Session]:
-        """The sessions of these ids that there are, in one round trip."""
-        with redis_errors():
-            pipeline = self._redis.pipeline(transaction=False)
-            for session_id in session_ids:
-                pipeline.hgetall(keys.session(session_id))
-            records = cast("list[dict[str, str]]", pipeline.execute())
-        return [session for record in records if (session := _parse(record)) is not None]
+        """The sessions of these ids that there are.
+
+        A record that has not changed since this store read it last is neither sent nor parsed
+        again: that is why a session can be the very object that an earlier call returned.
+        """
+        return self._records.read(session_ids)
 
     def of_user(self, username: str) -> list[Session]:
         """A user's sessions, the newest first, ended ones included until they are forgotten."""
@@ -127,14 +124,19 @@ class SessionStore:
             whether the change was made; False means that somebody else changed or removed the
             record meanwhile: read it again.
         """
+        return self.updated(session, announce=announce, **changes) is not None
+
+    def updated(
+        self, session: Session, *, announce: bool = False, **changes: Any
+    ) -> Session | None:
+        """As ``update``, but returns the session as it is now, or None."""
         message = _message(session, changes) if announce else ""
-        return bool(
-            self._run(
-                "update",
-                [keys.session(session.session_id)],
-                [session.revision, keys.EVENTS, message, *_changes(session, changes)],
-            )
+        revision = self._run(
+            "update",
+            [keys.session(session.session_id)],
+            [session.revision, keys.EVENTS, message, *_changes(session, changes)],
         )
+        return attrs.evolve(session, **changes, revision=revision) if revision else None
 
     def finish(self, session: Session, *, keep_s: int, **changes: Any) -> bool:
         """End a session: last changes, its lease back, the record kept for ``keep_s`` seconds.
@@ -310,16 +312,6 @@ class SessionStore:
     def _run(self, name: str, names: list[str], args: Sequence[Any]) -> Any:
         with redis_errors():
             return self._scripts[name](keys=names, args=list(args))
-
-
-def _parse(record: dict[str, str]) -> Session | None:
-    if not record:
-        return None
-    try:
-        return Session.from_record(record)
-    except (ValueError, KeyError) as exc:
-        _log.error("A record in Redis cannot be read and is passed over: %s", exc)
-        return None
 
 
 def _pairs(record: Mapping[str, str]) -> list[str]:

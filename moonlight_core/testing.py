@@ -70,6 +70,7 @@ class MemoryGateway:
                 state="PENDING",
                 state_reason="None",
                 comment=spec.comment,
+                admin_comment=spec.admin_comment,
                 submitted_at=_now(),
             )
         return job_id

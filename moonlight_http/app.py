@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import falcon
 
 from moonlight_http.desktop import ClientById, Clients, Credentials, Pair
+from moonlight_http.encoding import SessionTexts
 from moonlight_http.errors import add_error_handlers
 from moonlight_http.identity import HeaderIdentity
 from moonlight_http.pairings import Gate, Pairings
@@ -49,8 +50,9 @@ def create_app(
     app.add_route("/health", Health(manager))
     app.add_route(f"{PREFIX}/health", Health(manager))
     app.add_route(f"{PREFIX}/images", Images(manager))
-    app.add_route(f"{PREFIX}/sessions", Sessions(manager))
-    app.add_route(f"{PREFIX}/sessions/{{session_id}}", SessionById(manager))
+    texts = SessionTexts()
+    app.add_route(f"{PREFIX}/sessions", Sessions(manager, texts))
+    app.add_route(f"{PREFIX}/sessions/{{session_id}}", SessionById(manager, texts))
     # Sunshine may be slow, and its owner may make it so: half of the threads stay free of it.
     gate = Gate(most=max(1, service.threads // 2), most_each=max(1, service.threads // 4))
     session = f"{PREFIX}/sessions/{{session_id}}"

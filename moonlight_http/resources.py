@@ -12,6 +12,7 @@ from moonlight_http.requests import flag, json_object
 
 if TYPE_CHECKING:
     from moonlight_core import SessionManager
+    from moonlight_http.encoding import SessionTexts
     from moonlight_http.identity import Caller
 
 _SIZES = ("cpus", "memory_gb", "gpus", "hours", "width", "height", "fps")
@@ -63,8 +64,9 @@ class Images:
 class Sessions:
     """``/api/moonlight/sessions``: the caller's sessions."""
 
-    def __init__(self, manager: SessionManager) -> None:
+    def __init__(self, manager: SessionManager, texts: SessionTexts) -> None:
         self._manager = manager
+        self._texts = texts
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """The caller's sessions, or with ``?all=true`` everybody's, for administrators."""
@@ -75,7 +77,7 @@ class Sessions:
                 falcon.HTTP_403, "not_administrator", "Only administrators see all sessions."
             )
         sessions = self._manager.list(user=None if everybody else caller.name)
-        resp.media = {"sessions": [session.to_json() for session in sessions]}
+        resp.data = self._texts.many(sessions)
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Ask for a session; with an ``Idempotency-Key`` that was used before, for that one."""
@@ -91,12 +93,13 @@ class Sessions:
 class SessionById:
     """``/api/moonlight/sessions/{id}``: one session."""
 
-    def __init__(self, manager: SessionManager) -> None:
+    def __init__(self, manager: SessionManager, texts: SessionTexts) -> None:
         self._manager = manager
+        self._texts = texts
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: str) -> None:
         """The session."""
-        resp.media = self._manager.get(session_id, user=scope(req)).to_json()
+        resp.data = self._texts.one(self._manager.get(session_id, user=scope(req)))
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, session_id: str) -> None:
         """End the session; for one that ends or has ended the answer is the same."""

@@ -58,12 +58,12 @@ class GatewayContract:
         return gateway.jobs([job_id])[job_id]
 
     def test_a_job_is_what_was_submitted(self, gateway: SlurmGateway) -> None:
-        """Name, owner, comment and time come back; nothing has ended."""
-        wanted = spec()
+        """Name, owner, comments and time come back; nothing has ended."""
+        wanted = attrs.evolve(spec(), admin_comment="moonlight:mark")
         job_id = gateway.submit(wanted)
         job = self.job(gateway, job_id)
         assert (job.job_id, job.name, job.user_id) == (job_id, wanted.name, 2001)
-        assert (job.comment, job.admin_comment, job.extra) == (wanted.comment, "", "")
+        assert (job.comment, job.admin_comment, job.extra) == (wanted.comment, "moonlight:mark", "")
         assert job.state in ("PENDING", "CONFIGURING", "RUNNING")
         assert job.submitted_at is not None
         assert job.restart_count == 0

@@ -2,18 +2,18 @@
 -- KEYS: 1 record, 2 all sessions, 3 live sessions, 4 the user's sessions, 5 the user's live sessions
 -- ARGV: 1 session id, 2 time of creation (Unix seconds), 3 most live sessions of the user
 --       (-1: no limit), then field, value, field, value, … of the record
--- Returns: {1, identity} written, with the lowest number from 1 on that no live session of the user
---          has; {0, live} the limit is reached, live is how many the user has; {2, 0} the record
---          exists already
+-- Returns: {1, identity, revision} written, with the lowest number from 1 on that no live session of
+--          the user has; {0, live, 0} the limit is reached, live is how many the user has; {2, 0, 0}
+--          the record exists already
 if redis.call('EXISTS', KEYS[1]) == 1 then
-  return {2, 0}
+  return {2, 0, 0}
 end
 -- The score is the identity, so that they come in order.
 local living = redis.call('ZRANGE', KEYS[5], 0, -1, 'WITHSCORES')
 local live = #living / 2
 local limit = tonumber(ARGV[3])
 if limit >= 0 and live >= limit then
-  return {0, live}
+  return {0, live, 0}
 end
 local identity = 1
 for i = 2, #living, 2 do
@@ -22,9 +22,10 @@ for i = 2, #living, 2 do
   end
 end
 redis.call('HSET', KEYS[1], unpack(ARGV, 4))
-redis.call('HSET', KEYS[1], 'identity', identity)
+local revision = next_revision()
+redis.call('HSET', KEYS[1], 'identity', identity, 'revision', revision)
 for key = 2, 4 do
   redis.call('ZADD', KEYS[key], ARGV[2], ARGV[1])
 end
 redis.call('ZADD', KEYS[5], identity, ARGV[1])
-return {1, identity}
+return {1, identity, tonumber(revision)}

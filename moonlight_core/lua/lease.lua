@@ -48,5 +48,5 @@ else
   redis.call('SADD', KEYS[4], ARGV[3])
 end
 redis.call('HSET', KEYS[1], 'slurm_node', ARGV[3], 'display_num', display, 'sunshine_port', port)
-redis.call('HINCRBY', KEYS[1], 'revision', 1)
+redis.call('HSET', KEYS[1], 'revision', next_revision(ARGV[2]))
 return {1, tonumber(display), tonumber(port)}

@@ -8,6 +8,7 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
   return 0
 end
 redis.call('HSET', KEYS[1], unpack(ARGV, 6))
+redis.call('HSET', KEYS[1], 'revision', next_revision())
 for key = 2, 4 do
   redis.call('ZADD', KEYS[key], ARGV[2], ARGV[1])
 end

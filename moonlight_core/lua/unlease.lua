@@ -12,5 +12,5 @@ for i = 4, #ARGV do
 end
 redis.call('HDEL', KEYS[2], ARGV[1])
 redis.call('HDEL', KEYS[1], 'display_num', 'sunshine_port')
-redis.call('HINCRBY', KEYS[1], 'revision', 1)
+redis.call('HSET', KEYS[1], 'revision', next_revision(ARGV[2]))
 return 1

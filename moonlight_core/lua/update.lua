@@ -2,7 +2,7 @@
 -- KEYS: 1 record
 -- ARGV: 1 the revision that was read, 2 channel, 3 message for it ('' for none),
 --       then field, value, … ('' removes a field)
--- Returns: 1 changed, 0 the record is gone or has another revision
+-- Returns: the new revision; 0 the record is gone or has another revision
 if redis.call('HGET', KEYS[1], 'revision') ~= ARGV[1] then
   return 0
 end
@@ -13,8 +13,9 @@ for i = 4, #ARGV, 2 do
     redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
   end
 end
-redis.call('HINCRBY', KEYS[1], 'revision', 1)
+local revision = next_revision(ARGV[1])
+redis.call('HSET', KEYS[1], 'revision', revision)
 if ARGV[3] ~= '' then
   redis.call('PUBLISH', ARGV[2], ARGV[3])
 end
-return 1
+return tonumber(revision)

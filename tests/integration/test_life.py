@@ -370,7 +370,8 @@ def test_a_forged_job_gets_nothing(
 ) -> None:
     """Comment and Extra of a job without our mark make no session."""
     real = manager.create("alice")
-    spec = attrs.evolve(gateway.specs[job_of(real)], user_id=2002)
+    # The AdminComment of a submit is taken from root and SlurmUser alone.
+    spec = attrs.evolve(gateway.specs[job_of(real)], user_id=2002, admin_comment="")
     manager.delete(real.session_id)
     manager.reconcile()
     redis_client.flushall()

@@ -46,8 +46,8 @@ def test_a_created_session_is_found_everywhere(store: SessionStore) -> None:
 
 def test_the_limit_counts_live_sessions_only(store: SessionStore) -> None:
     """An ended session gives its place back."""
-    first = session()
-    store.create(first, limit=2)
+    first = store.create(session(), limit=2)
+    assert first is not None
     store.create(session(), limit=2)
     with pytest.raises(QuotaExceeded) as caught:
         store.create(session(), limit=2)
@@ -96,7 +96,8 @@ def test_a_change_on_an_old_revision_is_not_made(store: SessionStore) -> None:
     assert not store.update(one, job_id=8)
     now = store.get(one.session_id)
     assert now is not None
-    assert (now.job_id, now.reason, now.revision) == (7, None, 1)
+    assert (now.job_id, now.reason) == (7, None)
+    assert now.revision > one.revision
 
 
 def test_of_a_hundred_changes_on_one_revision_one_is_made(store: SessionStore) -> None:
@@ -105,6 +106,45 @@ def test_of_a_hundred_changes_on_one_revision_one_is_made(store: SessionStore) -
     with ThreadPoolExecutor(16) as pool:
         made = list(pool.map(lambda n: store.update(one, job_id=n), range(100)))
     assert sum(made) == 1
+
+
+def test_an_unchanged_record_is_not_read_again(
+    store: SessionStore, redis_client: redis.Redis
+) -> None:
+    """Redis sends what has changed; the rest is the object that was read before."""
+    changing, still = created(store), created(store)
+    before = store.of_user("alice")
+    assert store.update(changing, job_id=7)
+    after = {one.session_id: one for one in store.of_user("alice")}
+    assert after[changing.session_id].job_id == 7
+    assert any(one is after[still.session_id] for one in before)
+    redis_client.delete(keys.session(still.session_id))
+    assert store.get(still.session_id) is None
+
+
+def test_a_later_life_of_a_record_is_never_taken_for_an_earlier_one(
+    store: SessionStore, redis_client: redis.Redis
+) -> None:
+    """Redis was lost or set back: what is remembered, or was decided, has no revision in common."""
+    one = created(store)
+    earlier = store.updated(one, job_id=7)
+    assert earlier is not None
+    copy = redis_client.dump(keys.session(one.session_id))
+    later = store.updated(earlier, job_id=8)
+    assert store.get(one.session_id) == later
+    assert isinstance(copy, bytes)
+    redis_client.restore(keys.session(one.session_id), 0, copy, replace=True)
+    assert store.updated(earlier, job_id=9)
+    again = store.get(one.session_id)
+    assert again is not None
+    assert again.job_id == 9
+    assert not store.update(later or one, job_id=10)
+    redis_client.flushall()
+    assert store.restore(attrs.evolve(one, reason="Found again."))
+    found = store.get(one.session_id)
+    assert found is not None
+    assert (found.reason, found.job_id) == ("Found again.", None)
+    assert not store.update(again, job_id=11)
 
 
 def test_an_end_releases_all_and_expires(store: SessionStore, redis_client: redis.Redis) -> None:
@@ -145,8 +185,9 @@ def test_a_lease_asked_for_again_is_the_same(store: SessionStore) -> None:
     """A crash after the lease loses nothing."""
     one = created(store)
     first = store.lease(one, "viz1", DISPLAYS, PORTS)
-    again = store.lease(attrs.evolve(one, revision=1), "viz1", DISPLAYS, PORTS)
-    assert first == again
+    leased = store.get(one.session_id)
+    assert leased is not None
+    assert store.lease(leased, "viz1", DISPLAYS, PORTS) == first
 
 
 def test_a_lease_for_an_old_revision_is_not_given(
@@ -227,7 +268,7 @@ def test_a_restored_session_has_its_lease(store: SessionStore, redis_client: red
     one = session(slurm_node="viz1", display_num=10, sunshine_port=47989)
     assert store.restore(one)
     assert not store.restore(one)
-    assert store.live() == [one]
+    assert [attrs.evolve(found, revision=0) for found in store.live()] == [one]
     assert redis_client.hgetall(keys.leases("viz1")) == {one.session_id: "10 47989"}
 
 
