@@ -9,9 +9,7 @@ Units stand in the names: ``_s`` seconds, ``_gb`` gibibytes, ``_kbps`` kilobits 
 
 from __future__ import annotations
 
-import ipaddress
 import os
-import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -22,40 +20,13 @@ from moonlight_core import ports
 from moonlight_core.errors import SettingsError
 from moonlight_core.images import Image, catalogue
 from moonlight_core.neighbour import faults_with_neighbour
+from moonlight_core.service_settings import JwtSettings, ServiceSettings, option, service_faults
 from moonlight_core.values import convert
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_LAST_PORT = 65535
 DEFAULT_CONFIG = Path("/etc/moonlight/moonlight.toml")
-
-
-def option(default: Any, help_text: str) -> Any:
-    """One setting: its default and the sentence that every help page shows for it."""
-    return attrs.field(default=default, metadata={"help": help_text})
-
-
-@attrs.frozen(kw_only=True)
-class ServiceSettings:
-    """``[service]``: the HTTP service and who may speak through it."""
-
-    host: str = option("127.0.0.1", "address the service listens on, behind the site's proxy")
-    port: int = option(8004, "TCP port the service listens on")
-    threads: int = option(16, "requests answered at the same time")
-    user_header: str = option("X-Remote-User", "header in which the proxy names the user")
-    trusted_proxies: tuple[str, ...] = option(
-        ("127.0.0.1", "::1"), "addresses that may set that header; from others it is refused"
-    )
-    administrators: tuple[str, ...] = option((), "users who see and end everybody's sessions")
-    secret_file: Path = option(
-        Path("/etc/moonlight/secret"), "file with the service's secret, readable by it alone"
-    )
-    reconcile_interval_s: float = option(1.0, "seconds between two rounds of reconcile")
-    max_body_bytes: int = option(65536, "largest request body accepted, in bytes")
-    show_credentials: bool = option(
-        default=True, help_text="whether users see the password of their Sunshine's web interface"
-    )
 
 
 @attrs.frozen(kw_only=True)
@@ -142,6 +113,7 @@ class ConnectSettings:
 
 GROUPS: Mapping[str, type] = {
     "service": ServiceSettings,
+    "jwt": JwtSettings,
     "redis": RedisSettings,
     "slurm": SlurmSettings,
     "slots": SlotSettings,
@@ -156,6 +128,7 @@ class Settings:
     """Everything configurable; immutable, complete and checked once it exists."""
 
     service: ServiceSettings = attrs.field(factory=ServiceSettings)
+    jwt: JwtSettings = attrs.field(factory=JwtSettings)
     redis: RedisSettings = attrs.field(factory=RedisSettings)
     slurm: SlurmSettings = attrs.field(factory=SlurmSettings)
     slots: SlotSettings = attrs.field(factory=SlotSettings)
@@ -262,13 +235,18 @@ def _read_group(
 
 def _faults(settings: Settings) -> list[str]:
     """What no single value shows: bounds and values that do not fit each other."""
-    return [*_bound_faults(settings), *_slot_faults(settings), *_address_faults(settings)]
+    faults = [*_bound_faults(settings), *_slot_faults(settings)]
+    faults += service_faults(settings.service, settings.jwt)
+    if settings.connect.host.count("{node}") != 1:
+        faults.append(f"[connect] host is {settings.connect.host!r}: it must hold {{node}} once.")
+    return faults
 
 
 def _bound_faults(settings: Settings) -> list[str]:
     slots, sessions, service = settings.slots, settings.sessions, settings.service
     positive = {
         "[service] threads": service.threads,
+        "[service] request_timeout_s": service.request_timeout_s,
         "[service] reconcile_interval_s": service.reconcile_interval_s,
         "[service] max_body_bytes": service.max_body_bytes,
         "[redis] timeout_s": settings.redis.timeout_s,
@@ -288,8 +266,6 @@ def _bound_faults(settings: Settings) -> list[str]:
     ]
     if sessions.max_gpus < 0:
         faults.append(f"[sessions] max_gpus is {sessions.max_gpus}: it cannot be negative.")
-    if not 1 <= service.port <= _LAST_PORT:
-        faults.append(f"[service] port is {service.port}: a TCP port is 1 to 65535.")
     if settings.slurm.report_field not in ("extra", "comment"):
         faults.append(
             f"[slurm] report_field is {settings.slurm.report_field!r}: it is extra or comment."
@@ -314,24 +290,4 @@ def _slot_faults(settings: Settings) -> list[str]:
             f"{ports.LOWEST_BASE_PORT}-{ports.HIGHEST_BASE_PORT}: Sunshine would silently use "
             "47989 instead."
         )
-    return faults
-
-
-def _address_faults(settings: Settings) -> list[str]:
-    service, faults = settings.service, []
-    for address in service.trusted_proxies:
-        try:
-            ipaddress.ip_network(address, strict=False)
-        except ValueError:
-            faults.append(
-                f"[service] trusted_proxies has {address!r}: an address or network is wanted, as "
-                "127.0.0.1 or 10.1.0.0/16."
-            )
-    if not re.fullmatch(r"[A-Za-z0-9-]+", service.user_header):
-        faults.append(
-            f"[service] user_header is {service.user_header!r}: a header's name is made of "
-            "letters, digits and -."
-        )
-    if settings.connect.host.count("{node}") != 1:
-        faults.append(f"[connect] host is {settings.connect.host!r}: it must hold {{node}} once.")
     return faults

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import pwd
 import re
+from pathlib import Path
 
 import attrs
 
@@ -11,6 +13,8 @@ from moonlight_core.errors import UserNotAllowed
 
 _NAME = re.compile(r"[a-z_][a-z0-9_.-]{0,31}")
 _NO_LOGIN = ("nologin", "false")
+_SHADOW = Path("/etc/shadow")
+_SHADOW_FIELDS = 9
 
 
 @attrs.frozen(kw_only=True)
@@ -46,6 +50,8 @@ def find_user(name: str, *, first_uid: int) -> User:
         raise UserNotAllowed(f"{name} is a system account; sessions are for people.")
     if entry.pw_shell.rpartition("/")[2] in _NO_LOGIN:
         raise UserNotAllowed(f"The account {name} may not log in, so it may not have sessions.")
+    if _is_locked(name):
+        raise UserNotAllowed(f"The account {name} is locked, so it may not have sessions.")
     return User(
         name=entry.pw_name,
         uid=entry.pw_uid,
@@ -53,6 +59,28 @@ def find_user(name: str, *, first_uid: int) -> User:
         home=entry.pw_dir,
         shell=entry.pw_shell or "/bin/sh",
     )
+
+
+def _is_locked(name: str) -> bool:
+    """Whether ``passwd --lock`` or ``usermod --expiredate`` locked an account (shadow(5)).
+
+    An account that never had a password is not locked: people come by keys and single sign-on.
+    Accounts of a directory are not in the file; their locks show in the shell, or not at all.
+    """
+    try:
+        lines = _SHADOW.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return False
+    for line in lines:
+        fields = line.split(":")
+        if fields[0] != name or len(fields) < _SHADOW_FIELDS:
+            continue
+        password, expires = fields[1], fields[7]
+        today = (dt.datetime.now(dt.UTC).date() - dt.date(1970, 1, 1)).days
+        return (password.startswith("!") and password.strip("!*") != "") or (
+            expires.isdigit() and int(expires) <= today
+        )
+    return False
 
 
 def name_of(uid: int) -> str | None:

@@ -50,9 +50,12 @@ TABLE: Mapping[type[errors.MoonlightError], tuple[str, str]] = {
 class Refusal(Exception):
     """Raised for what is wrong with a request as HTTP, before the core sees it."""
 
-    def __init__(self, status: str, code: str, message: str) -> None:
+    def __init__(
+        self, status: str, code: str, message: str, *, headers: Mapping[str, str] | None = None
+    ) -> None:
         self.status = status
         self.code = code
+        self.headers = dict(headers or {})
         super().__init__(message)
 
 
@@ -98,6 +101,7 @@ def _on_core_error(
 def _on_refusal(
     _req: falcon.Request, resp: falcon.Response, error: Refusal, _params: object
 ) -> None:
+    resp.set_headers(error.headers)
     _answer(resp, error.status, error.code, str(error))
 
 

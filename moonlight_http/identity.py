@@ -1,18 +1,27 @@
-"""Who is asking: the name in a header that only a trusted proxy may set."""
+"""Who is asking: by the site's proxy or by a token, and always an account of this system."""
 
 from __future__ import annotations
 
-import ipaddress
-from typing import TYPE_CHECKING
+import grp
+import hmac
+import os
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 import falcon
 
 from moonlight_core.users import find_user
 from moonlight_http.errors import Refusal
+from moonlight_http.peers import PEER_UID, Proxies
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+
+    from moonlight_core.secret import Secret
+    from moonlight_core.users import User
+
+PROXY_SECRET = "X-Moonlight-Proxy-Secret"  # noqa: S105 - the name of a header
+_LONGEST_NAME = 64
 
 
 @attrs.frozen(kw_only=True)
@@ -29,31 +38,27 @@ def scope(req: falcon.Request) -> str | None:
     return None if caller.administrator else caller.name
 
 
+class Source(Protocol):
+    """A way to know callers."""
+
+    def name(self, req: falcon.Request) -> str:
+        """The name of whoever sent a request.
+
+        Raises:
+            Refusal: the request does not tell, or it may not.
+        """
+
+
 class HeaderIdentity:
-    """Middleware that puts a ``Caller`` into ``req.context.caller``, or refuses the request.
+    """The name in a header that only the site's proxy may set; from elsewhere it is refused."""
 
-    A resource with ``public = True`` is answered without.
-    """
-
-    def __init__(
-        self,
-        *,
-        header: str,
-        trusted_proxies: Collection[str],
-        administrators: Collection[str],
-        first_uid: int,
-    ) -> None:
+    def __init__(self, *, header: str, proxies: Proxies, proxy_secret: Secret | None) -> None:
         self._header = header
-        self._trusted = [ipaddress.ip_network(address, strict=False) for address in trusted_proxies]
-        self._administrators = frozenset(administrators)
-        self._first_uid = first_uid
+        self._proxies = proxies
+        self._secret = proxy_secret
 
-    def process_resource(
-        self, req: falcon.Request, _resp: falcon.Response, resource: object, _params: object
-    ) -> None:
-        """Identify the caller before the resource sees the request."""
-        if getattr(resource, "public", False):
-            return
+    def name(self, req: falcon.Request) -> str:
+        """See ``Source.name``."""
         name = req.get_header(self._header)
         if name is None:
             raise Refusal(
@@ -62,7 +67,7 @@ class HeaderIdentity:
                 f"The request names no user: the site's proxy sets the header {self._header} after "
                 "a login. Go through the proxy.",
             )
-        if not self._is_trusted(req.env.get("REMOTE_ADDR", "")):
+        if not from_proxy(req, self._proxies) or not self._knows_secret(req):
             raise Refusal(
                 falcon.HTTP_403,
                 "untrusted_proxy",
@@ -70,13 +75,64 @@ class HeaderIdentity:
                 "request came from elsewhere.",
             )
         # Several headers of one name arrive as one, separated by commas: no user name has a comma.
-        user = find_user(name, first_uid=self._first_uid)
-        req.context.caller = Caller(name=user.name, administrator=user.name in self._administrators)
+        return name
 
-    def _is_trusted(self, address: str) -> bool:
-        try:
-            peer = ipaddress.ip_address(address)
-        except ValueError:
+    def _knows_secret(self, req: falcon.Request) -> bool:
+        if self._secret is None:
+            return True
+        told = (req.get_header(PROXY_SECRET) or "").encode()
+        return hmac.compare_digest(told, self._secret.reveal().encode())
+
+
+def from_proxy(req: falcon.Request, proxies: Proxies) -> bool:
+    """Whether a request came from one of the site's proxies."""
+    return proxies.trusts(req.env.get("REMOTE_ADDR", ""), req.env.get(PEER_UID))
+
+
+class Administrators:
+    """Who may see and end everybody's sessions: a list, and a Unix group."""
+
+    def __init__(self, names: Collection[str], group: str) -> None:
+        self._names = frozenset(names)
+        self._group = group
+
+    def include(self, user: User) -> bool:
+        """Whether a user is one of them, as the system's databases say now."""
+        if user.name in self._names:
+            return True
+        if not self._group:
             return False
-        mapped = getattr(peer, "ipv4_mapped", None)
-        return any((mapped or peer) in network for network in self._trusted)
+        try:
+            gid = grp.getgrnam(self._group).gr_gid
+        except KeyError:
+            return False
+        return gid in os.getgrouplist(user.name, user.gid)
+
+
+class Identity:
+    """Middleware that puts a ``Caller`` into ``req.context.caller``, or refuses the request.
+
+    A resource with ``public = True`` is answered without, and so is the question which methods an
+    address takes.
+    """
+
+    def __init__(self, source: Source, administrators: Administrators, *, first_uid: int) -> None:
+        self._source = source
+        self._administrators = administrators
+        self._first_uid = first_uid
+
+    def process_resource(
+        self, req: falcon.Request, _resp: falcon.Response, resource: object, _params: object
+    ) -> None:
+        """Identify the caller before the resource sees the request."""
+        if getattr(resource, "public", False) or req.method == "OPTIONS":
+            return
+        name = self._source.name(req)
+        if len(name) > _LONGEST_NAME:
+            raise Refusal(
+                falcon.HTTP_403, "user_not_allowed", "The user name is too long to be one."
+            )
+        user = find_user(name, first_uid=self._first_uid)
+        req.context.caller = Caller(
+            name=user.name, administrator=self._administrators.include(user)
+        )

@@ -12,21 +12,19 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import waitress
-
 from moonlight_core import SessionManager, Settings, __version__
-from moonlight_core.errors import MoonlightError
+from moonlight_core.errors import MoonlightError, SettingsError
 from moonlight_core.slurm_worker import WorkerGateway
 from moonlight_http.app import create_app
+from moonlight_http.audit import AuditLog
 from moonlight_http.pairings import Pairings
+from moonlight_http.request_id import LogFilter
+from moonlight_http.serving import Server
 
 if TYPE_CHECKING:
     from types import FrameType
 
 _log = logging.getLogger("moonlight_http")
-# A body above the configured limit is read up to here, so that the answer is one of ours; waitress
-# keeps what is long on disk, and cuts off what is longer.
-_MOST_BUFFERED_BYTES = 16 << 20
 # Requests under way when the service is asked to stop have this long, in seconds.
 _FINISH_S = 4
 
@@ -41,9 +39,11 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     logging.basicConfig(
         level=arguments.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        format="%(asctime)s %(levelname)s %(name)s [%(request_id)s]: %(message)s",
         stream=sys.stderr,
     )
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(LogFilter())
     try:
         settings = Settings.load(arguments.config)
         gateway = WorkerGateway(settings.slurm.conf, deadline_s=settings.slurm.deadline_s)
@@ -55,22 +55,17 @@ def main(argv: list[str] | None = None) -> int:
     stop = threading.Event()
     pairings = Pairings(stop)
     try:
-        server = waitress.create_server(
-            create_app(manager, pairings=pairings),
-            host=service.host,
-            port=service.port,
-            threads=service.threads,
-            ident=None,
-            max_request_body_size=max(_MOST_BUFFERED_BYTES, service.max_body_bytes),
-            max_request_header_size=16384,
-            channel_timeout=30,
-            clear_untrusted_proxy_headers=True,
-        )
+        app = create_app(manager, pairings=pairings, tells_accounts=True)
+        server = Server(app, service)
+        AuditLog(service.audit_log).check()
+    except SettingsError as exc:
+        print(f"moonlight_http: {exc}", file=sys.stderr)
+        return os.EX_CONFIG
     except OSError as exc:
         why = "something else listens there" if exc.errno == errno.EADDRINUSE else exc.strerror
         print(
-            f"moonlight_http: cannot listen on {service.host}:{service.port}: {why}. Stop it, or "
-            "set [service] host and port.",
+            f"moonlight_http: {exc.filename} cannot be used: {why}. See [service] host, port, "
+            "socket and audit_log.",
             file=sys.stderr,
         )
         return os.EX_UNAVAILABLE
@@ -89,7 +84,9 @@ def main(argv: list[str] | None = None) -> int:
         daemon=True,
     )
     loop.start()
-    _log.info("listening on %s:%d", service.host, service.port)
+    places = [f"{service.host}:{service.port}"] if service.host else []
+    places += [str(service.socket)] if service.socket else []
+    _log.info("listening on %s", " and ".join(places))
     try:
         server.run()
     finally:

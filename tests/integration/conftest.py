@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from desktop import Desktop, started
+from live import Live, free_port, serving
 from sunshine_standin.standin.state import make_certificate
 from unit.standin_support import Launcher, free_base_port
 
 from moonlight_core import SessionManager, follow, pairing, reconcile
+from moonlight_http import identity
 
 if TYPE_CHECKING:
+    import contextlib
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
@@ -90,3 +93,38 @@ def make_desktop(
 def desktop(make_desktop: Callable[..., Desktop]) -> Desktop:
     """A running session of alice's."""
     return make_desktop()
+
+
+@pytest.fixture
+def serve(
+    make_settings: Callable[..., Settings],
+    store: SessionStore,
+    gateway: MemoryGateway,
+    secret: Secret,
+    resolve_user: Callable[..., User],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., contextlib.AbstractContextManager[Live]]:
+    """Serves these settings on a free port; carol is the administrator."""
+    monkeypatch.setattr(identity, "find_user", resolve_user)
+
+    def make(**document: Any) -> contextlib.AbstractContextManager[Live]:
+        document["service"] = {"port": free_port(), "administrators": ["carol"]} | document.get(
+            "service", {}
+        )
+        manager = SessionManager(
+            make_settings(**document),
+            store,
+            gateway,
+            service_secret=secret,
+            resolve_user=resolve_user,
+        )
+        return serving(manager)
+
+    return make
+
+
+@pytest.fixture
+def live(serve: Callable[..., contextlib.AbstractContextManager[Live]]) -> Iterator[Live]:
+    """The service with the defaults."""
+    with serve() as service:
+        yield service

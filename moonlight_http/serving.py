@@ -1,0 +1,248 @@
+"""waitress as we use it: where it listens, what it knows of its peers, how long it waits for them.
+
+waitress alone lets a client send a request for ever, byte by byte, tells nothing of the account at
+the other end, and answers what is no HTTP in words of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import grp
+import json
+import os
+import socket
+import stat
+import time
+from typing import TYPE_CHECKING, Any
+
+from waitress import wasyncore
+from waitress.adjustments import Adjustments
+from waitress.channel import HTTPChannel
+from waitress.server import TcpWSGIServer, UnixWSGIServer
+from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
+
+from moonlight_core.errors import SettingsError
+from moonlight_http.peers import PEER_UID, UNIX, Proxies, peer_uid
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from wsgiref.types import WSGIApplication
+
+    from moonlight_core.service_settings import ServiceSettings
+
+# A body above the configured limit is read up to here, so that the answer is one of ours; waitress
+# keeps what is long on disk, and cuts off what is longer.
+_MOST_BUFFERED_BYTES = 16 << 20
+_MOST_HEADER_BYTES = 16384
+_MOST_CONNECTIONS = 1000
+# Connections at a time of an account, or of another host, that is no proxy of ours.
+_MOST_CONNECTIONS_EACH = 32
+_BACKLOG = 1024
+_LOOK_FOR_SLOW_EVERY_S = 2
+
+
+class Server:
+    """Listens on a TCP port, a unix socket, or both."""
+
+    def __init__(self, application: WSGIApplication, service: ServiceSettings) -> None:
+        """Begin to listen.
+
+        Raises:
+            OSError: an address cannot be listened on; ``filename`` names it.
+            SettingsError: the socket's directory or group will not do.
+        """
+        self._path = service.socket
+        self._map: dict[int, Any] = {}
+        adjustments = Adjustments(
+            threads=service.threads,
+            ident=None,
+            max_request_body_size=max(_MOST_BUFFERED_BYTES, service.max_body_bytes),
+            max_request_header_size=_MOST_HEADER_BYTES,
+            channel_timeout=service.request_timeout_s,
+            cleanup_interval=_LOOK_FOR_SLOW_EVERY_S,
+            connection_limit=_MOST_CONNECTIONS,
+            backlog=_BACKLOG,
+            clear_untrusted_proxy_headers=True,
+        )
+        proxies = Proxies.of(service.trusted_proxies, service.trusted_users, accounts=True)
+        self._dispatcher = ThreadedTaskDispatcher()
+        listeners: list[tuple[type, socket.socket]] = []
+        try:
+            if self._path is not None:
+                listeners.append((UnixWSGIServer, _unix(self._path, service.socket_group)))
+            if service.host:
+                listeners.extend((TcpWSGIServer, s) for s in _tcp(service.host, service.port))
+        except BaseException:
+            for _, listener in listeners:
+                listener.close()
+            raise
+        self._dispatcher.set_thread_count(service.threads)
+        for kind, listener in listeners:
+            server = kind(
+                application,
+                map=self._map,
+                _sock=listener,
+                dispatcher=self._dispatcher,
+                adj=adjustments,
+                sockinfo=(listener.family, listener.type, listener.proto, listener.getsockname()),
+                bind_socket=False,
+            )
+            server.channel_class = _Channel
+            server.proxies = proxies
+
+    def run(self) -> None:
+        """Answer requests until ``SystemExit``, then finish those that are under way."""
+        try:
+            wasyncore.loop(timeout=1, map=self._map, use_poll=True)
+        except SystemExit:
+            self._dispatcher.shutdown()
+
+    def close(self) -> None:
+        """Stop listening."""
+        wasyncore.close_all(self._map)
+        if self._path is not None:
+            with contextlib.suppress(OSError):
+                self._path.unlink()
+
+
+def _tcp(host: str, port: int) -> list[socket.socket]:
+    found = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE
+    )
+    listeners: list[socket.socket] = []
+    for family, kind, protocol, _, address in found:
+        listener = socket.socket(family, kind, protocol)
+        listeners.append(listener)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listener.bind(address)
+            listener.listen(_BACKLOG)
+            listener.settimeout(0)
+        except OSError as exc:
+            for opened in listeners:
+                opened.close()
+            raise OSError(exc.errno, exc.strerror, f"{host}:{port}") from exc
+    return listeners
+
+
+def _unix(path: Path, group: str) -> socket.socket:
+    """A socket that its owner and a group may connect to, and nobody else at any moment."""
+    try:
+        parent = path.parent.stat()
+        gid = grp.getgrnam(group).gr_gid if group else -1
+    except FileNotFoundError:
+        raise SettingsError([f"[service] socket: {path.parent} does not exist."]) from None
+    except KeyError:
+        raise SettingsError([f"[service] socket_group: there is no group {group!r}."]) from None
+    if parent.st_uid not in (0, os.geteuid()) or parent.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        told = f"[service] socket: others can put a socket of their own into {path.parent}"
+        raise SettingsError([f"{told}: it must belong to root or to us, and chmod go-w."])
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_stale(path)
+        mask = os.umask(0o777)
+        try:
+            listener.bind(str(path))
+        finally:
+            os.umask(mask)
+        os.chown(path, -1, gid)
+        path.chmod(0o660 if group else 0o600)
+        listener.listen(_BACKLOG)
+        listener.settimeout(0)
+    except OSError as exc:
+        listener.close()
+        raise OSError(exc.errno, exc.strerror, str(path)) from exc
+    return listener
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove a socket that nobody listens on any more.
+
+    Raises:
+        OSError: somebody does, or it is no socket.
+    """
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise OSError(errno.EEXIST, "something that is no socket is there")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
+class _Task(WSGITask):  # type: ignore[misc] # waitress ships no types
+    """A request, with the account that sent it."""
+
+    def get_environment(self) -> dict[str, Any]:
+        """As waitress, and ``PEER_UID``."""
+        environment: dict[str, Any] = super().get_environment()
+        environment[PEER_UID] = self.channel.peer_uid
+        return environment
+
+
+class _ErrorTask(ErrorTask):  # type: ignore[misc] # as above
+    """The answer to what is no request: in our shape, and without a word of what we are."""
+
+    def execute(self) -> None:
+        """As waitress, in JSON."""
+        error = self.request.error
+        code = error.reason.lower().replace(" ", "_")
+        sentence = _SENTENCES.get(error.code, "The service cannot answer this.")
+        body = json.dumps({"error": sentence, "code": code}).encode()
+        self.status = f"{error.code} {error.reason}"
+        self.response_headers.append(("Content-Type", "application/json"))
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        self.write(body)
+
+
+_SENTENCES = {
+    400: "This is no HTTP request that can be read without doubt.",
+    413: "The body is too large.",
+    431: f"The request's line and headers are too long: at most {_MOST_HEADER_BYTES} bytes.",
+    500: "Something went wrong in the service; its log tells the administrators what.",
+    501: "The request uses a transfer coding that the service does not take.",
+}
+
+
+class _Channel(HTTPChannel):  # type: ignore[misc] # as above
+    """A connection: whose it is, and since when a request is being received on it."""
+
+    task_class = _Task
+    error_task_class = _ErrorTask
+
+    def __init__(
+        self,
+        server: Any,
+        sock: socket.socket,
+        addr: Any,
+        adj: Any,
+        map: Any = None,  # noqa: A002
+    ) -> None:
+        if sock.family == socket.AF_UNIX:
+            addr = (UNIX, None)
+        self.peer_uid = peer_uid(sock)
+        self._request_begun = 0.0
+        super().__init__(server, sock, addr, adj, map)
+        if not server.proxies.trusts(addr[0], self.peer_uid):
+            same = sum(
+                (channel.peer_uid, channel.addr[0]) == (self.peer_uid, addr[0])
+                for channel in server.active_channels.values()
+            )
+            self.will_close = same > _MOST_CONNECTIONS_EACH
+
+    def handle_read(self) -> None:
+        """As waitress; a request that dribbles in is no activity, so that it runs out of time."""
+        if self.request is None:
+            self._request_begun = time.time()
+        super().handle_read()
+        if self.request is not None and not self.requests:
+            self.last_activity = self._request_begun
