@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from moonlight_core import bus, ports
+from moonlight_core import bus, explain, ports
 from moonlight_core.errors import SlurmError
 from moonlight_core.models import Session, Status
-from moonlight_core.states import REASONS, Stage, stage_of
+from moonlight_core.states import Stage, stage_of
 from moonlight_core.users import name_of
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Callable, Mapping
 
-    from moonlight_core.gateway import SlurmGateway, SlurmJob
+    from moonlight_core.gateway import SlurmGateway, SlurmJob, SlurmNode
     from moonlight_core.settings import Settings
     from moonlight_core.store import SessionStore
 
@@ -32,11 +32,8 @@ _log = logging.getLogger(__name__)
 _SUBMITTING_S = 5.0
 # How long slurmdbd may take to learn of an ended job that slurmctld has forgotten.
 _LOST_GRACE_S = 60.0
-# A session whose slots are held by foreign processes one after the other gives up.
-_MOST_SLOTS_REFUSED = 3
 # The phase of a session whose job is to be cancelled, until Slurm confirms.
 CANCELLING = "cancelling"
-_ASKED_TO_END = "Ended on request."
 
 
 class Follower:
@@ -146,8 +143,10 @@ class Follower:
                 report is not None
                 and report.phase == "slot_busy"
                 and self._is_about(report, session)
+                # A desktop that was ready has its slot: nobody gets it while that lives.
+                and session.ready_at is None
             ):
-                return self._refused(session, job, report)
+                return self._refused(session, report)
             if (
                 lease is None
                 and job.node is not None
@@ -173,11 +172,14 @@ class Follower:
         if session.status is Status.STOPPING:
             return seen
         if stage is Stage.QUEUED:
-            why = job.state_reason if job.state_reason not in ("", "None") else "Slurm decides"
+            phase, reason = explain.why_it_waits(job)
             return seen | {
                 "status": Status.PENDING,
-                "phase": "queued",
-                "reason": f"Waiting in the queue: {why}.",
+                "phase": phase,
+                "reason": reason,
+                # Of an earlier start, if Slurm put the job back into the queue.
+                "ready_at": None,
+                "cert_sha256": None,
             }
         if stage is Stage.ENDING or (report and report.phase in ("failed", "ending")):
             return seen | {
@@ -186,14 +188,14 @@ class Follower:
                 "reason": (report.reason if report else None) or "The job is ending.",
             }
         if stage is Stage.SUSPENDED:
-            return seen | {"phase": "suspended", "reason": "Slurm has suspended the job."}
+            return seen | {"phase": "suspended", "reason": explain.SUSPENDED}
         if stage is Stage.UNKNOWN:
             return seen | {"reason": f"Slurm says {job.state}, which we do not know."}
         if report is not None and report.phase == "ready" and session.lease is not None:
             return seen | {
                 "status": Status.RUNNING,
-                "phase": "ready",
-                "reason": report.reason,
+                "phase": "preempting" if job.preempted_at else "ready",
+                "reason": explain.preempting(job) or report.reason,
                 "ready_at": session.ready_at or self._clock(),
                 "cert_sha256": report.cert_sha256,
             }
@@ -209,7 +211,8 @@ class Follower:
         if lease is None:
             waiting = {
                 "phase": "waiting_for_slot",
-                "reason": f"Waiting for a free display and port on {node}.",
+                "reason": f"Waiting for a free display and port on {node}: all are taken. The "
+                f"session gives up after {self._settings.slots.wait_s} s.",
             }
             seen = self._seen(session, job, stage_of(job.state), None) | waiting
             return self._change(session, **seen)
@@ -232,7 +235,7 @@ class Follower:
             and report.sunshine_port == session.sunshine_port
         )
 
-    def _refused(self, session: Session, job: SlurmJob, report: bus.Report) -> bool:
+    def _refused(self, session: Session, report: bus.Report) -> bool:
         """Take back a slot that a foreign process holds, and keep it out of use for a while."""
         block = [
             f"display:{session.display_num}"
@@ -240,18 +243,8 @@ class Follower:
             else f"port:{session.sunshine_port}"
         ]
         reason = report.reason or "Another process holds the display or a port."
-        if session.slots_refused + 1 >= _MOST_SLOTS_REFUSED:
-            _log.warning(
-                "session %s: gives up after foreign processes on its slots", session.session_id
-            )
-            self._gateway.cancel(job.job_id)
-            return self._change(
-                session,
-                status=Status.STOPPING,
-                phase=CANCELLING,
-                error=f"{reason} So were {session.slots_refused} slots before; tell the "
-                "administrators.",
-            )
+        # A lie of the job's owner takes slots out of use for a while: no more than she could do by
+        # binding their ports, on a node where she has a job.
         if not self._store.unlease(session, block=block, block_s=self._settings.slots.block_s):
             return False
         _log.warning("session %s: %s", session.session_id, reason)
@@ -262,29 +255,32 @@ class Follower:
 
     def _ended(self, session: Session, job: SlurmJob) -> bool:
         """End a record as its job ended."""
-        stage = stage_of(job.state)
         report = bus.Report.of_job(job)
-        reason = REASONS.get(job.state, f"The job ended as {job.state}.")
-        if session.phase == CANCELLING and job.state == "CANCELLED":
-            reason = _ASKED_TO_END
-        elif report is not None and report.phase in ("failed", "ending") and report.reason:
-            reason = report.reason
-        elif stage is Stage.FAILED and job.state_reason not in ("", "None", "NonZeroExitCode"):
-            reason = f"{reason} Slurm says: {job.state_reason}."
-        failed = stage is Stage.FAILED or session.error is not None
+        if report is not None and report.restart_count < job.restart_count:
+            report = None
+        ending = explain.how_it_ended(
+            session, job, report, self._node, asked_to=session.phase == CANCELLING
+        )
         return self._end(
             session,
-            Status.FAILED if failed else Status.STOPPED,
-            session.error or reason,
+            ending.status,
+            ending.reason,
             slurm_state=job.state,
             slurm_node=session.slurm_node or job.node,
             # Of a job that was cancelled in the queue, Slurm says that it started when it ended.
             started_at=session.started_at or (job.started_at if job.node else None),
             stopped_at=job.ended_at or self._clock(),
-            # As a shell counts the end by a signal.
-            exit_code=128 + job.exit_signal if job.exit_signal else job.exit_code,
+            exit_code=ending.exit_code,
             log_tail=report.log if report else None,
         )
+
+    def _node(self, name: str) -> SlurmNode | None:
+        """What slurmctld says of a node; None if it does not tell."""
+        try:
+            nodes = self._gateway.nodes(self._settings.slurm.partition)
+        except SlurmError:
+            return None
+        return next((node for node in nodes if node.name == name), None)
 
     def _end(self, session: Session, status: Status, reason: str, **changes: Any) -> bool:
         _log.info("session %s ended (%s): %s", session.session_id, status, reason)

@@ -69,7 +69,8 @@ class SlurmJob:
     """A job as slurmctld or slurmdbd knows it.
 
     ``state`` is Slurm's own word (see ``moonlight_core.states``); ``comment`` and ``extra`` are the
-    owner's to write, ``admin_comment`` only root's and SlurmUser's.
+    owner's to write, ``admin_comment`` only root's and SlurmUser's. ``expires_at`` is when Slurm
+    will end it, ``preempted_at`` when Slurm decided to end it for another job, after a grace time.
     """
 
     job_id: int
@@ -86,6 +87,7 @@ class SlurmJob:
     started_at: dt.datetime | None = None
     ended_at: dt.datetime | None = None
     expires_at: dt.datetime | None = None
+    preempted_at: dt.datetime | None = None
     exit_code: int | None = None
     exit_signal: int | None = None
 

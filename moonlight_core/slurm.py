@@ -278,7 +278,6 @@ def _node(node: Any) -> SlurmNode:
 
 
 def _job(job: Any) -> SlurmJob:
-    started, limit = _time(job.start_time), job.time_limit
     running = job.state != "PENDING"
     return SlurmJob(
         job_id=job.id,
@@ -293,13 +292,15 @@ def _job(job: Any) -> SlurmJob:
         restart_count=job.requeue_count or 0,
         submitted_at=_time(job.submit_time),
         # While a job is pending this is when Slurm expects to start it.
-        started_at=started if running else None,
+        started_at=_time(job.start_time) if running else None,
         ended_at=_time(job.end_time),
+        # Slurm moves it: for a new limit, after a suspension, for the grace time of a preemption.
         expires_at=(
-            started + dt.timedelta(minutes=limit)
-            if running and started is not None and isinstance(limit, int)
+            _time(job.end_time)
+            if running and job.state != "SUSPENDED" and isinstance(job.time_limit, int)
             else None
         ),
+        preempted_at=_time(job.preempt_time),
         exit_code=job.exit_code,
         exit_signal=job.exit_code_signal,
     )

@@ -73,10 +73,10 @@ STAGES: Mapping[str, Stage] = {
 
 REASONS: Mapping[str, str] = {
     "COMPLETED": "The desktop was closed.",
-    "CANCELLED": "The session was ended.",
+    "CANCELLED": "The job was cancelled in Slurm (scancel), not through this service.",
     "TIMEOUT": "The session reached its time limit.",
     "NODE_FAIL": "The node failed.",
-    "PREEMPTED": "Slurm preempted the session for a job of higher priority.",
+    "PREEMPTED": "Slurm ended the session for a job of higher priority (preemption).",
     "BOOT_FAIL": "The node did not boot.",
     "DEADLINE": "The job reached its deadline before it could run.",
     "OUT_OF_MEMORY": "The session used more memory than it asked for.",
