@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from moonlight_core import bus, explain, ports
+from moonlight_core import bus, ending, explain
 from moonlight_core.errors import SlurmError
+from moonlight_core.leasing import SlotChoice
 from moonlight_core.models import Session, Status
 from moonlight_core.states import Stage, stage_of
-from moonlight_core.users import name_of
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -30,6 +30,9 @@ _log = logging.getLogger(__name__)
 
 # A record without a job is looked for by name after this time; before, its submit is under way.
 _SUBMITTING_S = 5.0
+# slurmctld must have been answering for so long without knowing the job: a request that waited in a
+# hung slurmctld is carried out when it goes on.
+_MISSING_S = 10.0
 # How long slurmdbd may take to learn of an ended job that slurmctld has forgotten.
 _LOST_GRACE_S = 60.0
 # The phase of a session whose job is to be cancelled, until Slurm confirms.
@@ -51,9 +54,7 @@ class Follower:
         self._store = store
         self._gateway = gateway
         self._clock = clock
-        slots = settings.slots
-        self._displays = range(slots.first_display, slots.last_display + 1)
-        self._base_ports = ports.pack(slots.first_port, slots.last_port, len(self._displays))
+        self._slots = SlotChoice(settings, store)
 
     def overdue(self, session: Session) -> bool:
         """Whether a session's submit should long have given it a job."""
@@ -63,14 +64,18 @@ class Follower:
         return (self._clock() - since).total_seconds()
 
     def advance(
-        self, session: Session, jobs: Mapping[int, SlurmJob], named: Mapping[str, SlurmJob]
+        self,
+        session: Session,
+        jobs: Mapping[int, SlurmJob],
+        named: Callable[[], Mapping[str, SlurmJob]],
     ) -> bool:
         """Change a session's record, lease and job by what Slurm says.
 
         Args:
             session: the session as it was read.
             jobs: jobs by id; a session whose job is not among them has been forgotten by slurmctld.
-            named: all jobs that say they are sessions, by name; only needed for ``overdue`` ones.
+            named: tells all jobs that say they are sessions, by session; asked only by those that
+                look for their job or for a slot.
 
         Returns:
             whether the record was changed.
@@ -80,17 +85,24 @@ class Follower:
         job = jobs.get(session.job_id)
         if job is None:
             return self._forgotten(session)
-        return self._follow(session, job)
+        return self._follow(session, job, named)
 
-    def _find_job(self, session: Session, named: Mapping[str, SlurmJob]) -> bool:
+    def _find_job(self, session: Session, named: Callable[[], Mapping[str, SlurmJob]]) -> bool:
         """Deal with a record whose submit has no known outcome."""
         if not self.overdue(session):
             return False
-        job = named.get(session.session_id)
-        if job is not None and name_of(job.user_id) == session.username:
+        job = named().get(session.session_id)
+        if job is not None:
             _log.info("session %s: found its job %d", session.session_id, job.job_id)
-            return self._change(session, job_id=job.job_id, submitted_at=job.submitted_at)
-        if self._age_s(session.created_at) < self._settings.sessions.submit_grace_s:
+            return self._change(
+                session, job_id=job.job_id, submitted_at=job.submitted_at, lost_at=None
+            )
+        if session.lost_at is None:
+            return self._change(session, lost_at=self._clock())
+        if (
+            self._age_s(session.created_at) < self._settings.sessions.submit_grace_s
+            or self._age_s(session.lost_at) < _MISSING_S
+        ):
             return False
         return self._end(
             session,
@@ -101,11 +113,12 @@ class Follower:
     def _forgotten(self, session: Session) -> bool:
         """Deal with a job that slurmctld no longer knows: slurmdbd has the last word."""
         assert session.job_id is not None  # noqa: S101 - for the type checker
+        asked = "its database does not tell how it ended"
         try:
             job = self._gateway.ended_job(session.job_id)
-        except SlurmError as exc:
-            _log.warning("session %s: slurmdbd has no answer: %s", session.session_id, exc)
+        except SlurmError:
             job = None
+            asked = "its database cannot be asked how it ended"
         if job is not None and stage_of(job.state).ended:
             return self._ended(session, job)
         if session.lost_at is None:
@@ -119,16 +132,18 @@ class Follower:
         return self._end(
             session,
             Status.STOPPED if session.status is Status.STOPPING else Status.FAILED,
-            "Slurm no longer knows the job, and its database does not tell how it ended.",
+            f"Slurm no longer knows the job, and {asked}.",
         )
 
-    def _follow(self, session: Session, job: SlurmJob) -> bool:
+    def _follow(
+        self, session: Session, job: SlurmJob, named: Callable[[], Mapping[str, SlurmJob]]
+    ) -> bool:
         """Change a record by what slurmctld says of its job."""
         stage = stage_of(job.state)
         if stage.ended:
             return self._ended(session, job)
         if session.phase == CANCELLING and stage is not Stage.ENDING:
-            self._gateway.cancel(job.job_id)
+            self._gateway.cancel(job.job_id, insist=ending.insists(session, self._clock()))
         if stage is Stage.QUEUED and session.lease is not None:
             # Requeued: the slot was that of its earlier start, which is over.
             return self._store.unlease(session)
@@ -152,7 +167,7 @@ class Follower:
                 and job.node is not None
                 and (report is None or report.phase not in ("failed", "ending"))
             ):
-                return self._lease(session, job, job.node)
+                return self._lease(session, job, job.node, named)
         self._vouch(session, job)
         return self._change(session, **self._seen(session, job, stage, report))
 
@@ -170,7 +185,7 @@ class Follower:
             "lost_at": None,
         }
         if session.status is Status.STOPPING:
-            return seen
+            return seen | ending.late(session, job, stage, self._clock())
         if stage is Stage.QUEUED:
             phase, reason = explain.why_it_waits(job)
             return seen | {
@@ -186,6 +201,7 @@ class Follower:
                 "status": Status.STOPPING,
                 "phase": "ending",
                 "reason": (report.reason if report else None) or "The job is ending.",
+                "ending_at": session.ending_at or self._clock(),
             }
         if stage is Stage.SUSPENDED:
             return seen | {"phase": "suspended", "reason": explain.SUSPENDED}
@@ -205,9 +221,15 @@ class Follower:
             "reason": (report.reason if report else None) or "The job has a node.",
         }
 
-    def _lease(self, session: Session, job: SlurmJob, node: str) -> bool:
+    def _lease(
+        self,
+        session: Session,
+        job: SlurmJob,
+        node: str,
+        named: Callable[[], Mapping[str, SlurmJob]],
+    ) -> bool:
         """Give a session that holds a node its slot there."""
-        lease = self._store.lease(session, node, self._displays, self._base_ports)
+        lease = self._slots.take(session, job, node, named)
         if lease is None:
             waiting = {
                 "phase": "waiting_for_slot",
@@ -258,19 +280,19 @@ class Follower:
         report = bus.Report.of_job(job)
         if report is not None and report.restart_count < job.restart_count:
             report = None
-        ending = explain.how_it_ended(
+        told = explain.how_it_ended(
             session, job, report, self._node, asked_to=session.phase == CANCELLING
         )
         return self._end(
             session,
-            ending.status,
-            ending.reason,
+            told.status,
+            told.reason,
             slurm_state=job.state,
             slurm_node=session.slurm_node or job.node,
             # Of a job that was cancelled in the queue, Slurm says that it started when it ended.
             started_at=session.started_at or (job.started_at if job.node else None),
             stopped_at=job.ended_at or self._clock(),
-            exit_code=ending.exit_code,
+            exit_code=told.exit_code,
             log_tail=report.log if report else None,
         )
 

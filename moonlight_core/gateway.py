@@ -155,8 +155,12 @@ class SlurmGateway(Protocol):
             SlurmRefused: slurmctld does not let us.
         """
 
-    def cancel(self, job_id: int) -> None:
+    def cancel(self, job_id: int, *, insist: bool = False) -> None:
         """Ask slurmctld to end a job; no error if it has ended or is forgotten.
+
+        Args:
+            job_id: the job.
+            insist: it was asked before and lives: SIGKILL for all its processes as well.
 
         Raises:
             SlurmRefused: slurmctld does not let us.

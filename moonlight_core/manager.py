@@ -6,7 +6,7 @@ import contextlib
 import datetime as dt
 import logging
 import time
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import attrs
 
@@ -20,7 +20,6 @@ from moonlight_core.errors import (
     SlurmRefused,
     SlurmUnavailable,
     StoreError,
-    SubmitOutcomeUnknown,
     WaitTimeout,
 )
 from moonlight_core.follow import CANCELLING
@@ -35,6 +34,7 @@ from moonlight_core.shipped import batch_script
 from moonlight_core.slots import node_slots
 from moonlight_core.slurm import PyslurmGateway
 from moonlight_core.store import SessionStore
+from moonlight_core.submission import Submission
 from moonlight_core.users import find_user
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ class SessionManager(SunshineAccess):
         self._new_id = new_id
         self._resolve_user = resolve_user
         self._reconciler = Reconciler(settings, store, gateway, clock=clock)
+        self._submission = Submission(store, gateway, self._reconciler, self._now)
         self._script = batch_script()
 
     @classmethod
@@ -138,6 +139,7 @@ class SessionManager(SunshineAccess):
             SlurmUnavailable: slurmctld is away; nothing was done.
             SubmitOutcomeUnknown: slurmctld did not answer. Should the job exist, it is cancelled;
                 with an idempotency key it is kept, and asking again with the key tells.
+            StoreError: Redis is away or refuses; the same holds.
         """
         check_idempotency_key(idempotency_key)
         try:
@@ -166,24 +168,9 @@ class SessionManager(SunshineAccess):
             script=self._script,
             credentials=sunshine.credentials_file(self._secret, session),
         )
-        try:
-            job_id = self._gateway.submit(spec)
-        except SubmitOutcomeUnknown as exc:
-            if idempotency_key is not None:
-                raise SubmitOutcomeUnknown(
-                    f"{exc} Ask again with the same idempotency key to see what came of it."
-                ) from exc
-            self._give_up(session)
-            raise SubmitOutcomeUnknown(
-                f"{exc} No session was made; should its job appear all the same, it is cancelled. "
-                "Try again in a while."
-            ) from exc
-        except SlurmError:
-            # finish with 0 seconds removes the record: nothing is half made.
-            self._store.finish(session, keep_s=0, status=Status.FAILED)
-            raise
-        _log.info("session %s submitted as job %d", session.session_id, job_id)
-        return self._shown(self._submitted(session, job_id))
+        return self._shown(
+            self._submission.carry_out(session, spec, keyed=idempotency_key is not None)
+        )
 
     def get(self, session_id: str, *, user: str | None = None) -> Session:
         """A session.
@@ -224,6 +211,7 @@ class SessionManager(SunshineAccess):
                 status=Status.STOPPING,
                 phase=CANCELLING,
                 reason="Ended on request; waiting for Slurm to confirm.",
+                ending_at=self._now(),
             ):
                 session = self._get(session_id, user)
                 break
@@ -234,13 +222,10 @@ class SessionManager(SunshineAccess):
                 self._gateway.cancel(session.job_id)
             except SlurmError as exc:
                 _log.warning("session %s: cancelled later: %s", session_id, exc)
-                return self._shown(
-                    attrs.evolve(
-                        session,
-                        reason="slurmctld cannot be reached now; the session ends as soon as it "
-                        "answers.",
-                    )
-                )
+                why = f"To be ended on request, which is tried again: {exc}"
+                if isinstance(exc, SlurmUnavailable):
+                    why = "slurmctld cannot be reached now; the session ends as soon as it answers."
+                return self._shown(attrs.evolve(session, reason=why))
         return self._shown(session)
 
     def wait(
@@ -322,25 +307,3 @@ class SessionManager(SunshineAccess):
         # Records keep milliseconds: a session that was just made is the same when it is read.
         now = self._clock()
         return now.replace(microsecond=now.microsecond // 1000 * 1000)
-
-    def _submitted(self, session: Session, job_id: int) -> Session:
-        for _ in range(_TRIES):
-            changes: dict[str, Any] = {"job_id": job_id, "submitted_at": self._now()}
-            # Who was faster may have found the job, or may want the session ended: that stays.
-            if session.status is Status.PENDING:
-                changes |= {"phase": "queued", "reason": "Waiting in the queue."}
-            if session.job_id is not None:
-                break
-            if (updated := self._store.updated(session, announce=True, **changes)) is not None:
-                return updated
-            session = self._get(session.session_id, None)
-        return session
-
-    def _give_up(self, session: Session) -> None:
-        """Leave a record that makes reconcile cancel the job, should it turn up."""
-        self._store.update(
-            session,
-            status=Status.STOPPING,
-            phase=CANCELLING,
-            reason="slurmctld did not answer the submit; should the job appear, it is cancelled.",
-        )

@@ -106,9 +106,10 @@ class Session:
     ``to_json`` is what the world sees. ``phase`` is a stable word for a machine, ``reason`` a
     sentence for a person, ``error`` the sentence of a failure; what is not known yet is None.
     ``restart_count`` is Slurm's, ``slots_refused`` counts leases whose display or port a foreign
-    process held, ``lost_at`` is when slurmctld had first forgotten the job, ``revision`` tells one
-    state of the record from every other: four fields for reconcile alone. ``cert_sha256`` is the
-    fingerprint of the certificate of its Sunshine, for ``moonlight_core.sunshine`` alone.
+    process held, ``lost_at`` is when slurmctld first did not know the job, ``ending_at`` when its
+    end began, ``revision`` tells one state of the record from every other: five fields for
+    reconcile alone. ``cert_sha256`` is the fingerprint of the certificate of its Sunshine, for
+    ``moonlight_core.sunshine`` alone.
     ``idle_minutes`` is how long it may go on with nobody connected (0: as long as it likes),
     ``idle_ends_at`` when it will have, unless somebody connects. ``warned_at``, ``end_wanted`` and
     ``asked_at`` are for ``moonlight_core.idle`` alone, ``shots`` counts pictures of the desktop.
@@ -154,6 +155,7 @@ class Session:
     asked_at: dt.datetime | None = None
     shots: int = 0
     lost_at: dt.datetime | None = None
+    ending_at: dt.datetime | None = None
     revision: int = 0
     connect: Connect | None = None
 
@@ -265,6 +267,7 @@ _INTERNAL = frozenset(
         "asked_at",
         "shots",
         "lost_at",
+        "ending_at",
         "revision",
     }
 )

@@ -9,22 +9,34 @@ Nothing is concluded from silence: while slurmctld is away nothing is released, 
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
+import math
+import time
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from moonlight_core import bus
-from moonlight_core.errors import MoonlightError, SlurmError, SlurmUnavailable
+from moonlight_core.errors import (
+    MoonlightError,
+    SlurmError,
+    SlurmRefused,
+    SlurmUnavailable,
+    StoreError,
+    StoreRefused,
+    StoreUnavailable,
+)
 from moonlight_core.follow import Follower
 from moonlight_core.models import Session
-from moonlight_core.session_id import created_at
+from moonlight_core.session_id import created_at, owner_of
 from moonlight_core.states import stage_of
 from moonlight_core.users import name_of
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from moonlight_core.gateway import SlurmGateway, SlurmJob
     from moonlight_core.settings import Settings
@@ -34,6 +46,8 @@ _log = logging.getLogger(__name__)
 
 # Scanning all jobs costs by their number; it finds what only a crash or a lost Redis leaves.
 _SCAN_EVERY_S = 60
+# Whose scan is not finished after this time has crashed in it.
+_SCAN_TAKES_S = 10
 
 
 @attrs.frozen(kw_only=True)
@@ -58,7 +72,12 @@ class Round:
 
 
 class Reconciler:
-    """Runs rounds; keeps nothing between them but how Slurm was."""
+    """Runs rounds; keeps nothing between them but how Slurm and Redis were.
+
+    Attributes:
+        slurm_health: ``ok``, or what Slurm's absence was called in the last round.
+        silent_since: when slurmctld was first found away, None while it answers.
+    """
 
     def __init__(
         self,
@@ -73,7 +92,11 @@ class Reconciler:
         self._gateway = gateway
         self._clock = clock
         self._follower = Follower(settings, store, gateway, clock=clock)
+        self._scan_next = False
+        self._scanned_at = -math.inf
+        self._told: set[tuple[str, str]] = set()
         self.slurm_health = "not asked yet"
+        self.silent_since: dt.datetime | None = None
 
     def run(self) -> Round:
         """One round over all live sessions.
@@ -83,46 +106,59 @@ class Reconciler:
             StoreUnavailable: Redis is away; nothing was changed.
         """
         try:
-            result = self._run()
+            with self._store.insist():
+                result = self._run()
         except SlurmError as exc:
             self.slurm_health = str(exc)
+            self.silent_since = self.silent_since or self._clock()
             raise
-        self.slurm_health = "ok"
+        except StoreError:
+            # It may come back empty, or as it was some time ago.
+            self._scan_next = True
+            raise
+        self.slurm_health, self.silent_since = "ok", None
         return result
 
     def advance(self, session: Session) -> bool:
         """One session's part of a round; whether its record was changed."""
         jobs = self._gateway.jobs([session.job_id]) if session.job_id is not None else {}
-        named = self._named() if self._follower.overdue(session) else {}
-        return self._follower.advance(session, jobs, named)
+        return self._follower.advance(session, jobs, self._view())
+
+    def find_job(self, session: Session) -> SlurmJob | None:
+        """The job of a session that has no record of it, looked for among all jobs."""
+        job = self._view()().get(session.session_id)
+        return None if job is None or stage_of(job.state).ended else job
 
     def _run(self) -> Round:
+        named = self._view()
+        restored = released = 0
+        scan = self._claim_scan()
+        if scan:
+            # Before anything is leased: a slot that a lost record holds must not be given away.
+            try:
+                restored = self._adopt(named())
+            except BaseException:
+                self._store.scans.done(again_in_s=0)
+                raise
         sessions = self._store.live()
-        scan = self._store.claim_scan(_SCAN_EVERY_S)
-        named: dict[str, SlurmJob] = {}
-        if scan or any(self._follower.overdue(session) for session in sessions):
-            named = self._named()
-        jobs = {}
+        jobs: dict[int, SlurmJob] = {}
         if any(session.job_id is not None for session in sessions):
             jobs = self._gateway.jobs({s.job_id for s in sessions if s.job_id is not None})
         changed = failed = 0
         for session in sessions:
             try:
                 changed += self._follower.advance(session, jobs, named)
-            except SlurmUnavailable:
+            except (SlurmUnavailable, StoreUnavailable):
                 raise
             except MoonlightError as exc:
                 failed += 1
-                _log.warning("session %s: left for the next round: %s", session.session_id, exc)
-        restored = released = 0
+                self._tell(session, exc)
         if scan:
-            restored = self._adopt(named)
-            living = {
-                mark.session_id
-                for job in named.values()
-                if stage_of(job.state).holds_node and (mark := bus.Mark.of_job(job))
-            }
-            released = self._store.release_orphans(living)
+            released = self._release(named())
+            self._store.scans.sweep()
+            self._store.scans.done(again_in_s=_SCAN_EVERY_S)
+            self._scan_next, self._scanned_at = False, time.monotonic()
+            self._told.clear()
         after = self._store.get_many([s.session_id for s in sessions]) if changed else []
         return Round(
             sessions=len(sessions),
@@ -133,39 +169,72 @@ class Reconciler:
             failed=failed,
         )
 
-    def _named(self) -> dict[str, SlurmJob]:
-        """The jobs that say they are sessions, by job name, which is the session id."""
-        return {job.name: job for job in self._gateway.our_jobs()}
+    def _claim_scan(self) -> bool:
+        """Whether to scan all jobs in this round."""
+        try:
+            return self._store.scans.claim(_SCAN_TAKES_S) or self._scan_next
+        except StoreRefused:
+            # A full Redis takes no claim; what needs no memory goes on.
+            return time.monotonic() - self._scanned_at > _SCAN_EVERY_S
 
-    def _adopt(self, named: dict[str, SlurmJob]) -> int:
+    def _tell(self, session: Session, exc: MoonlightError) -> None:
+        """Log a session's trouble, once between two scans and not in each round."""
+        trouble = session.session_id, type(exc).__name__
+        if trouble not in self._told:
+            self._told.add(trouble)
+            _log.warning("session %s: left for the next round: %s", session.session_id, exc)
+
+    def _view(self) -> Callable[[], Mapping[str, SlurmJob]]:
+        """The jobs that say they are sessions, by session id, asked for at most once."""
+        return functools.cache(self._named)
+
+    def _named(self) -> Mapping[str, SlurmJob]:
+        """The jobs that say they are sessions and belong to the session's user.
+
+        Anybody can name a job like somebody's session, and its user can do so twice: a marked job
+        comes before others, then one that lives, then the latest.
+        """
+        user_of = functools.cache(name_of)
+        found: dict[str, tuple[tuple[bool, bool, int], SlurmJob]] = {}
+        for job in self._gateway.our_jobs():
+            mark = bus.Mark.of_job(job)
+            session_id = mark.session_id if mark else job.name
+            if user_of(job.user_id) != owner_of(session_id):
+                continue
+            rank = (mark is not None, not stage_of(job.state).ended, job.job_id)
+            if session_id not in found or found[session_id][0] < rank:
+                found[session_id] = rank, job
+        return {session_id: job for session_id, (_, job) in found.items()}
+
+    def _adopt(self, named: Mapping[str, SlurmJob]) -> int:
         """Rebuild the records of marked jobs that have none; cancel jobs whose session has ended.
 
-        A job without our mark could be anybody's claim: it gets nothing, and ends by itself when
-        nobody gives it a slot.
+        A job without our mark and without a record could be anybody's claim: it gets nothing, and
+        ends by itself when nobody gives it a slot.
         """
-        marked = {
-            mark.session_id: (job, mark)
-            for job in named.values()
-            if (mark := bus.Mark.of_job(job)) and not stage_of(job.state).ended
-        }
-        known = {session.session_id: session for session in self._store.get_many(marked)}
+        living = {name: job for name, job in named.items() if not stage_of(job.state).ended}
+        known = {session.session_id: session for session in self._store.get_many(living)}
         restored = 0
-        for session_id, (job, mark) in marked.items():
-            session = known.get(session_id)
-            if session is None:
+        for session_id, job in living.items():
+            session, mark = known.get(session_id), bus.Mark.of_job(job)
+            if session is None and mark is not None:
                 restored += self._restore(job, mark)
-            elif session.status.ended and session.job_id in (None, job.job_id):
+            elif session and session.status.ended and session.job_id in (None, job.job_id):
                 _log.warning("session %s has ended: cancelling job %d", session_id, job.job_id)
-                self._gateway.cancel(job.job_id)
+                with contextlib.suppress(SlurmRefused):
+                    self._gateway.cancel(job.job_id)
         return restored
 
+    def _release(self, named: Mapping[str, SlurmJob]) -> int:
+        """Remove leases of sessions that neither Redis nor Slurm knows to live."""
+        living = {
+            session_id
+            for session_id, job in named.items()
+            if stage_of(job.state).holds_node and bus.Mark.of_job(job)
+        }
+        return self._store.scans.release_orphans(living)
+
     def _restore(self, job: SlurmJob, mark: bus.Mark) -> bool:
-        username = name_of(job.user_id)
-        if username is None or not mark.session_id.startswith(f"ml-{username}-"):
-            _log.warning(
-                "job %d is marked as %s but is not its user's", job.job_id, mark.session_id
-            )
-            return False
         image = self._settings.images.get(mark.image_id)
         lease = mark.lease if mark.restart_count == job.restart_count else None
         if not stage_of(job.state).holds_node:
@@ -173,7 +242,7 @@ class Reconciler:
         numbers: dict[str, Any] = dict(mark.numbers)
         session = Session(
             session_id=mark.session_id,
-            username=username,
+            username=owner_of(mark.session_id),
             image_id=mark.image_id,
             image_name=image.name if image else mark.image_id,
             **numbers,

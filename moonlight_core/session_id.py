@@ -30,6 +30,11 @@ def new_session_id(username: str, idempotency_key: str | None = None) -> str:
     return f"ml-{username}-{unique}"
 
 
+def owner_of(session_id: str) -> str:
+    """The user in an id, which is true of ids that we made."""
+    return session_id[len("ml-") : -len("-") - 18]
+
+
 def created_at(session_id: str) -> dt.datetime | None:
     """When an id was made; None for the id of a key, which does not tell."""
     unique = session_id[-18:]

@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import errno
+import logging
 import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 from moonlight_core.errors import (
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from moonlight_core.gateway import JobSpec
+
+_log = logging.getLogger(__name__)
 
 # From slurm/slurm_errno.h. Before a request is sent, nothing can have happened …
 _NOT_SENT = frozenset(
@@ -200,9 +204,16 @@ class PyslurmGateway:
                 if exc.errno not in (_INVALID_JOB_ID, _ALREADY_DONE):
                     raise
 
-    def cancel(self, job_id: int) -> None:
+    def cancel(self, job_id: int, *, insist: bool = False) -> None:
         """See ``SlurmGateway.cancel``."""
         pyslurm = self._pyslurm
+        if insist:
+            with self._errors(f"kill job {job_id}"):
+                try:
+                    pyslurm.Job(job_id).send_signal(signal.SIGKILL.value, steps="all")
+                except pyslurm.RPCError as exc:
+                    # It may be ending by now, or be where no signal comes: cancel all the same.
+                    _log.info("job %d: SIGKILL was not taken: %s", job_id, exc)
         with self._errors(f"cancel job {job_id}"):
             try:
                 pyslurm.Job(job_id).cancel()

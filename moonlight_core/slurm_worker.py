@@ -48,7 +48,7 @@ _CHANGE_AFTER_S = 10.0
 _WAIT_S = 1.0
 # Starting Python and pyslurm is not slurmctld's slowness, in seconds.
 _START_S = 20.0
-_QUESTIONS = frozenset({"jobs", "our_jobs", "ended_job"})
+_QUESTIONS = frozenset({"jobs", "our_jobs", "ended_job", "nodes"})
 
 
 class WorkerGateway:
@@ -90,9 +90,9 @@ class WorkerGateway:
         """See ``SlurmGateway.wake``."""
         self._call("wake", job_id)
 
-    def cancel(self, job_id: int) -> None:
+    def cancel(self, job_id: int, *, insist: bool = False) -> None:
         """See ``SlurmGateway.cancel``."""
-        self._call("cancel", job_id)
+        self._call("cancel", job_id, insist=insist)
 
     def ended_job(self, job_id: int) -> SlurmJob | None:
         """See ``SlurmGateway.ended_job``."""
@@ -114,7 +114,11 @@ class WorkerGateway:
                     worker.end()
 
     def _call(
-        self, method: str, *args: Any, unanswered: type[SlurmError] = SlurmUnavailable
+        self,
+        method: str,
+        *args: Any,
+        unanswered: type[SlurmError] = SlurmUnavailable,
+        **options: Any,
     ) -> Any:
         if self._closed.is_set():
             raise SlurmUnavailable("The service is stopping; ask again when it is back.")
@@ -133,7 +137,7 @@ class WorkerGateway:
             if worker is None or not worker.alive:
                 worker = _Worker(self._conf)
             worker.wait_until_ready(deadline)
-            answer = worker.call(method, args, deadline)
+            answer = worker.call((method, args, options), deadline)
         except (SlurmNotUsable, TimeoutError, EOFError, OSError) as exc:
             if worker is not None:
                 worker.end()
@@ -233,14 +237,14 @@ class _Worker:
             raise word
         self._ready = True
 
-    def call(self, method: str, args: tuple[Any, ...], deadline: float) -> Any:
+    def call(self, what: tuple[str, tuple[Any, ...], dict[str, Any]], deadline: float) -> Any:
         """Ask, and return the answer or the error that it is.
 
         Raises:
             TimeoutError: no answer came by ``deadline``.
             EOFError, OSError: the worker ended.
         """
-        self._connection.send((method, args))
+        self._connection.send(what)
         return self._answer(deadline)
 
     def _answer(self, deadline: float) -> Any:
@@ -267,11 +271,11 @@ def main(argv: list[str]) -> int:
         return os.EX_CONFIG
     while True:
         try:
-            method, args = connection.recv()
+            method, args, options = connection.recv()
         except (EOFError, OSError):
             return os.EX_OK
         try:
-            answer: object = getattr(gateway, method)(*args)
+            answer: object = getattr(gateway, method)(*args, **options)
         except SlurmError as exc:
             answer = exc
         connection.send(answer)

@@ -17,17 +17,18 @@ from moonlight_core.nudges import Nudges
 from moonlight_core.pairing_store import PairingStore
 from moonlight_core.records import RecordReader
 from moonlight_core.redis_client import insist, redis_errors
+from moonlight_core.scan_store import ScanStore
 from moonlight_core.shipped import lua_script
 from moonlight_core.slot_store import SlotStore
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     import redis
     from redis.commands.core import Script
 
-_SCRIPTS = ("create", "update", "finish", "lease", "unlease", "restore", "release_orphan")
+_SCRIPTS = ("create", "update", "finish", "lease", "unlease", "restore")
 _CLASHES = " ".join(str(difference) for difference in sorted(ports.CLASHES))
 _NO_NODE = "-"
 
@@ -41,6 +42,7 @@ class SessionStore:
     Attributes:
         pairings: how pairings of sessions go.
         slots: what is taken on the nodes.
+        scans: what a scan of all jobs needs.
     """
 
     def __init__(self, client: redis.Redis) -> None:
@@ -48,6 +50,7 @@ class SessionStore:
         self._records = RecordReader(client)
         self.pairings = PairingStore(client)
         self.slots = SlotStore(client)
+        self.scans = ScanStore(client)
         self._scripts: Mapping[str, Script] = {
             name: client.register_script(lua_script("revision") + lua_script(name))
             for name in _SCRIPTS
@@ -227,58 +230,36 @@ class SessionStore:
         )
 
     def restore(self, session: Session) -> bool:
-        """Write the record and the lease of a session Redis has lost; False if it has not."""
-        lease = session.lease
-        node = lease.node if lease else ""
-        return bool(
-            self._run(
-                "restore",
-                [
-                    keys.session(session.session_id),
-                    keys.SESSIONS,
-                    keys.LIVE,
-                    keys.user_sessions(session.username),
-                    keys.user_live(session.username),
-                    keys.leases(node or _NO_NODE),
-                    keys.NODES,
-                ],
-                [
-                    session.session_id,
-                    session.created_at.timestamp(),
-                    node,
-                    f"{lease.display_num} {lease.sunshine_port}" if lease else "",
-                    session.identity,
-                    *_pairs(session.to_record()),
-                ],
-            )
-        )
-
-    def release_orphans(self, living: Collection[str]) -> int:
-        """Remove leases whose sessions are neither recorded as living nor in ``living``.
-
-        Args:
-            living: ids of the sessions whose jobs Slurm knows to hold a node.
+        """Write the record and the lease of a session Redis has lost.
 
         Returns:
-            how many were removed.
+            False if it has not lost it, or if the lease meets somebody else's on the node: then
+            nothing is written.
         """
-        removed = 0
-        with redis_errors():
-            nodes = cast("set[str]", self._redis.smembers(keys.NODES))
-            for node in nodes:
-                for session_id in cast("list[str]", self._redis.hkeys(keys.leases(node))):
-                    if session_id not in living:
-                        removed += self._run(
-                            "release_orphan",
-                            [keys.session(session_id), keys.leases(node)],
-                            [session_id, node],
-                        )
-        return removed
-
-    def claim_scan(self, every_s: int) -> bool:
-        """Whether it is the caller's turn to scan all jobs; at most one turn in ``every_s``."""
-        with redis_errors():
-            return bool(self._redis.set(keys.SCAN, "1", nx=True, ex=every_s))
+        lease = session.lease
+        node = lease.node if lease else ""
+        outcome = self._run(
+            "restore",
+            [
+                keys.session(session.session_id),
+                keys.SESSIONS,
+                keys.LIVE,
+                keys.user_sessions(session.username),
+                keys.user_live(session.username),
+                keys.leases(node or _NO_NODE),
+                keys.NODES,
+            ],
+            [
+                session.session_id,
+                session.created_at.timestamp(),
+                node,
+                f"{lease.display_num} {lease.sunshine_port}" if lease else "",
+                session.identity,
+                _CLASHES,
+                *_pairs(session.to_record()),
+            ],
+        )
+        return bool(outcome == 1)
 
     def nudges(self) -> Nudges:
         """A subscription to what makes a round come at once."""

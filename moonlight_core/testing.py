@@ -33,6 +33,8 @@ class MemoryGateway:
         accounting: what slurmdbd remembers, by job id.
         viz_nodes: the nodes of every partition, by name.
         woken: how often ``wake`` was called, by job id.
+        undying: jobs that a cancel does not end.
+        insisted: how often ``cancel`` was told to insist, by job id.
     """
 
     def __init__(
@@ -46,6 +48,8 @@ class MemoryGateway:
             for name in ("viz1", "viz2")
         }
         self.woken: collections.Counter[int] = collections.Counter()
+        self.undying: set[int] = set()
+        self.insisted: collections.Counter[int] = collections.Counter()
         self._partitions = partitions
         self._qos = qos
         self._jobs: dict[int, SlurmJob] = {}
@@ -106,11 +110,12 @@ class MemoryGateway:
         self._check_reachable()
         self.woken[job_id] += 1
 
-    def cancel(self, job_id: int) -> None:
+    def cancel(self, job_id: int, *, insist: bool = False) -> None:
         """See ``SlurmGateway.cancel``."""
         self._check_reachable()
+        self.insisted[job_id] += insist
         job = self._jobs.get(job_id)
-        if job is not None and job.state not in _ENDED:
+        if job is not None and job.state not in _ENDED and job_id not in self.undying:
             self.end(job_id, "CANCELLED")
 
     def ended_job(self, job_id: int) -> SlurmJob | None:

@@ -6,6 +6,8 @@
 if redis.call('HGET', KEYS[1], 'revision') ~= ARGV[2] then
   return 0
 end
+-- First what frees memory: a script that has begun to write is let through where Redis is full.
+redis.call('HDEL', KEYS[4], ARGV[1])
 for i = 6, #ARGV, 2 do
   if ARGV[i + 1] == '' then
     redis.call('HDEL', KEYS[1], ARGV[i])
@@ -14,7 +16,6 @@ for i = 6, #ARGV, 2 do
   end
 end
 redis.call('HSET', KEYS[1], 'revision', next_revision(ARGV[2]))
-redis.call('HDEL', KEYS[4], ARGV[1])
 redis.call('ZREM', KEYS[2], ARGV[1])
 redis.call('ZREM', KEYS[3], ARGV[1])
 if ARGV[3] == '0' then

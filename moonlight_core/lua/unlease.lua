@@ -6,11 +6,12 @@
 if redis.call('HGET', KEYS[1], 'revision') ~= ARGV[2] then
   return 0
 end
+-- First what frees memory: a script that has begun to write is let through where Redis is full.
+redis.call('HDEL', KEYS[2], ARGV[1])
 local till = tonumber(redis.call('TIME')[1]) + tonumber(ARGV[3])
 for i = 4, #ARGV do
   redis.call('ZADD', KEYS[3], till, ARGV[i])
 end
-redis.call('HDEL', KEYS[2], ARGV[1])
 redis.call('HDEL', KEYS[1], 'display_num', 'sunshine_port')
 redis.call('HSET', KEYS[1], 'revision', next_revision(ARGV[2]))
 return 1

@@ -6,6 +6,9 @@
 if redis.call('HGET', KEYS[1], 'revision') ~= ARGV[1] then
   return 0
 end
+-- A write that takes no memory comes first: a script that has begun to write is let through where Redis
+-- is full, and what happens to the sessions that there are must be told even then.
+redis.call('HDEL', KEYS[1], '')
 for i = 4, #ARGV, 2 do
   if ARGV[i + 1] == '' then
     redis.call('HDEL', KEYS[1], ARGV[i])

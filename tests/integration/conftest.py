@@ -11,7 +11,7 @@ from live import Live, free_port, serving
 from sunshine_standin.standin.state import make_certificate
 from unit.standin_support import Launcher, free_base_port
 
-from moonlight_core import SessionManager, follow, pairing, reconcile
+from moonlight_core import SessionManager, pairing, reconcile
 from moonlight_http import identity
 
 if TYPE_CHECKING:
@@ -51,7 +51,6 @@ def make_desktop(
 ) -> Iterator[Callable[..., Desktop]]:
     """Makes a running session with a stand-in of its own; waits are short."""
     names = {2001: "alice", 2002: "bob"}
-    monkeypatch.setattr(follow, "name_of", names.get)
     monkeypatch.setattr(reconcile, "name_of", names.get)
     monkeypatch.setattr(pairing, "_ASK_EVERY_S", 0.02)
     monkeypatch.setattr(pairing, "_CONFIRM_S", 0.5)

@@ -25,7 +25,6 @@ from moonlight_core import (
     SubmitRejected,
     UserNotAllowed,
     WaitTimeout,
-    follow,
     keys,
     reconcile,
 )
@@ -77,7 +76,6 @@ def manager(
 ) -> SessionManager:
     """A manager over the private Redis and the memory gateway."""
     names = {2001: "alice", 2002: "bob"}
-    monkeypatch.setattr(follow, "name_of", names.get)
     monkeypatch.setattr(reconcile, "name_of", names.get)
     return SessionManager(
         make_settings(),
@@ -324,6 +322,8 @@ def test_somebody_elses_job_of_that_name_is_not_taken(
     gateway.change(job_of(session), user_id=2002)
     assert store.update(store.get(session.session_id) or session, job_id=None)
     clock.tick(31)
+    manager.reconcile()
+    clock.tick(11)
     manager.reconcile()
     assert manager.get(session.session_id).status is Status.FAILED
 

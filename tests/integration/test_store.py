@@ -256,7 +256,7 @@ def test_orphaned_leases_are_released_and_living_ones_kept(
     redis_client.hset(keys.leases("viz1"), "ml-gone-0", "12 47996")
     redis_client.hset(keys.leases("viz1"), "ml-slurm-knows-it", "13 47999")
     store.finish(ended, keep_s=60, status=Status.STOPPED)
-    assert store.release_orphans({"ml-slurm-knows-it"}) == 2
+    assert store.scans.release_orphans({"ml-slurm-knows-it"}) == 2
     assert set(redis_client.hkeys(keys.leases("viz1"))) == {
         living.session_id,
         "ml-slurm-knows-it",
@@ -277,7 +277,7 @@ def test_every_key_is_ours(store: SessionStore, redis_client: redis.Redis) -> No
     redis_client.hset("vnc:session:1", "display", "1")
     one = created(store)
     store.lease(one, "viz1", DISPLAYS, PORTS)
-    store.claim_scan(10)
+    store.scans.claim(10)
     one = store.get(one.session_id) or one
     store.unlease(one, block=["display:10"], block_s=9)
     one = store.get(one.session_id) or one
@@ -297,7 +297,7 @@ def test_a_damaged_record_is_passed_over(store: SessionStore, redis_client: redi
 
 def test_the_scan_is_one_callers_turn(store: SessionStore) -> None:
     """At most one scan in a period, whoever asks."""
-    assert [store.claim_scan(60) for _ in range(3)] == [True, False, False]
+    assert [store.scans.claim(60) for _ in range(3)] == [True, False, False]
 
 
 def test_a_redis_that_is_away_is_said_to_be(tmp_path: object) -> None:
@@ -341,11 +341,11 @@ def test_the_documented_acl_is_enough_and_no_more(
             store = SessionStore(limited)
             one = created(store)
             assert store.lease(one, "viz1", DISPLAYS, PORTS)
-            assert store.claim_scan(10)
+            assert store.scans.claim(10)
             store.nudge()
             with store.nudges() as nudges:
                 assert nudges.wait(0.05, threading.Event())
-            assert store.release_orphans(set()) == 0
+            assert store.scans.release_orphans(set()) == 0
             (one,) = store.live()
             assert store.finish(one, keep_s=60, status=Status.STOPPED)
             for command in ("HGETALL vnc:session:1", "KEYS *", "FLUSHALL", "CONFIG GET maxmemory"):
