@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from moonlight_core import bus, ending, explain
+from moonlight_core import bus, ending, explain, progress
 from moonlight_core.errors import SlurmError
 from moonlight_core.leasing import SlotChoice
 from moonlight_core.models import Session, Status
@@ -182,16 +182,19 @@ class Follower:
             "started_at": job.started_at,
             "expires_at": job.expires_at,
             "slurm_node": job.node,
+            "expected_start_at": None,
             "lost_at": None,
         }
         if session.status is Status.STOPPING:
             return seen | ending.late(session, job, stage, self._clock())
         if stage is Stage.QUEUED:
+            expected = job.expected_start_at
             phase, reason = explain.why_it_waits(job)
             return seen | {
                 "status": Status.PENDING,
                 "phase": phase,
-                "reason": reason,
+                "reason": reason + progress.expected(expected, self._clock()),
+                "expected_start_at": expected,
                 # Of an earlier start, if Slurm put the job back into the queue.
                 "ready_at": None,
                 "cert_sha256": None,

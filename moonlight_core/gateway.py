@@ -70,7 +70,8 @@ class SlurmJob:
 
     ``state`` is Slurm's own word (see ``moonlight_core.states``); ``comment`` and ``extra`` are the
     owner's to write, ``admin_comment`` only root's and SlurmUser's. ``expires_at`` is when Slurm
-    will end it, ``preempted_at`` when Slurm decided to end it for another job, after a grace time.
+    will end it, ``preempted_at`` when Slurm decided to end it for another job, after a grace time, ``expected_start_at``
+    the scheduler's estimate for a pending one, where it has made one.
     """
 
     job_id: int
@@ -85,6 +86,7 @@ class SlurmJob:
     restart_count: int = 0
     submitted_at: dt.datetime | None = None
     started_at: dt.datetime | None = None
+    expected_start_at: dt.datetime | None = None
     ended_at: dt.datetime | None = None
     expires_at: dt.datetime | None = None
     preempted_at: dt.datetime | None = None

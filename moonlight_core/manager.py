@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Self
 import attrs
 
 from moonlight_core import sunshine
-from moonlight_core.access import SunshineAccess
 from moonlight_core.admission import check_idempotency_key, choose_image, new_session
 from moonlight_core.errors import (
     InvalidRequest,
@@ -36,6 +35,7 @@ from moonlight_core.slurm import PyslurmGateway
 from moonlight_core.store import SessionStore
 from moonlight_core.submission import Submission
 from moonlight_core.users import find_user
+from moonlight_core.views import SessionViews
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +59,7 @@ def _utc_now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-class SessionManager(SunshineAccess):
+class SessionManager(SessionViews):
     """Creates, finds, ends and repairs sessions; pairs clients with them.
 
     Safe to be shared by threads. Every method may raise ``StoreUnavailable`` when Redis is away;

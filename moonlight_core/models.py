@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from moonlight_core import progress
+
 if TYPE_CHECKING:
     from moonlight_core.secret import Secret
 
@@ -170,13 +172,19 @@ class Session:
             sunshine_port=self.sunshine_port,
         )
 
+    @property
+    def percent(self) -> int | None:
+        """How much of the start is done, in percent; None when it ends or has ended."""
+        return progress.percent(self.status, self.phase)
+
     def to_json(self) -> dict[str, Any]:
         """The session for a JSON answer; times in ISO 8601, UTC."""
-        return attrs.asdict(
+        document = attrs.asdict(
             self,
             filter=lambda field, _value: field.name not in _INTERNAL,
             value_serializer=lambda _instance, _field, value: _plain(value),
         )
+        return document | {"percent": self.percent}
 
     def to_record(self) -> dict[str, str]:
         """The session as fields of a Redis hash: what is None is absent."""

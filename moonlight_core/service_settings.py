@@ -37,6 +37,7 @@ class ServiceSettings:
     )
     socket_group: str = option("", "group that may connect to that socket: the proxy's")
     threads: int = option(16, "requests answered at the same time")
+    waiting: int = option(32, "requests that may wait for a session besides; a quarter each user")
     identity: str = option("header", "how callers are known: header (of a proxy) or jwt")
     user_header: str = option("X-Remote-User", "header in which the proxy names the user")
     trusted_proxies: tuple[str, ...] = option(

@@ -247,6 +247,7 @@ def _bound_faults(settings: Settings) -> list[str]:
     positive = {
         "[service] threads": service.threads,
         "[service] request_timeout_s": service.request_timeout_s,
+        "[service] waiting": service.waiting,
         "[service] reconcile_interval_s": service.reconcile_interval_s,
         "[service] max_body_bytes": service.max_body_bytes,
         "[redis] timeout_s": settings.redis.timeout_s,

@@ -304,6 +304,7 @@ def _job(job: Any) -> SlurmJob:
         submitted_at=_time(job.submit_time),
         # While a job is pending this is when Slurm expects to start it.
         started_at=_time(job.start_time) if running else None,
+        expected_start_at=None if running else _time(job.start_time),
         ended_at=_time(job.end_time),
         # Slurm moves it: for a new limit, after a suspension, for the grace time of a preemption.
         expires_at=(

@@ -12,6 +12,7 @@ import attrs
 
 from moonlight_core import keys, ports
 from moonlight_core.errors import QuotaExceeded
+from moonlight_core.events import EventFeed
 from moonlight_core.models import Lease, Session
 from moonlight_core.nudges import Nudges
 from moonlight_core.pairing_store import PairingStore
@@ -41,6 +42,7 @@ class SessionStore:
 
     Attributes:
         pairings: how pairings of sessions go.
+        feed: hears of changes.
         slots: what is taken on the nodes.
         scans: what a scan of all jobs needs.
     """
@@ -49,6 +51,7 @@ class SessionStore:
         self._redis = client
         self._records = RecordReader(client)
         self.pairings = PairingStore(client)
+        self.feed = EventFeed(client)
         self.slots = SlotStore(client)
         self.scans = ScanStore(client)
         self._scripts: Mapping[str, Script] = {

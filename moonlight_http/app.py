@@ -23,6 +23,7 @@ from moonlight_http.request_id import HEADER, RequestIds
 from moonlight_http.requests import BodyLimit
 from moonlight_http.resources import Health, Images, SessionById, Sessions
 from moonlight_http.tokens import TokenIdentity
+from moonlight_http.waiting import Waiters
 
 if TYPE_CHECKING:
     from moonlight_core import SessionManager, Settings
@@ -94,7 +95,8 @@ def _add_routes(
     app.add_route(f"{PREFIX}/images", Images(manager))
     texts = SessionTexts()
     app.add_route(f"{PREFIX}/sessions", Sessions(manager, texts))
-    app.add_route(f"{PREFIX}/sessions/{{session_id}}", SessionById(manager, texts))
+    waiters = Waiters(manager, most=service.waiting, stop=pairings.stop)
+    app.add_route(f"{PREFIX}/sessions/{{session_id}}", SessionById(manager, texts, waiters))
     # Sunshine may be slow, and its owner may make it so: half of the threads stay free of it.
     gate = Gate(most=max(1, service.threads // 2), most_each=max(1, service.threads // 4))
     session = f"{PREFIX}/sessions/{{session_id}}"

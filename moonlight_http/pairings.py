@@ -23,10 +23,11 @@ _log = logging.getLogger(__name__)
 _MOST = 32
 
 
-def _busy() -> Refusal:
-    return Refusal(
-        falcon.HTTP_503, "busy", "Too many requests to desktops are under way; try again."
-    )
+_BUSY = "Too many requests to desktops are under way; try again."
+
+
+def _busy(message: str = _BUSY) -> Refusal:
+    return Refusal(falcon.HTTP_503, "busy", message)
 
 
 class Pairings:
@@ -82,7 +83,8 @@ class Pairings:
 class Gate:
     """Lets so many requests in at a time, and so many of each user."""
 
-    def __init__(self, *, most: int, most_each: int) -> None:
+    def __init__(self, *, most: int, most_each: int, refusal: str = _BUSY) -> None:
+        self._refusal = refusal
         self._most = most
         self._most_each = most_each
         self._inside: collections.Counter[str] = collections.Counter()
@@ -97,7 +99,7 @@ class Gate:
         """
         with self._lock:
             if self._inside.total() >= self._most or self._inside[name] >= self._most_each:
-                raise _busy()
+                raise _busy(self._refusal)
             self._inside[name] += 1
         try:
             yield

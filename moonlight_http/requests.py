@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import falcon
@@ -12,6 +13,7 @@ from moonlight_http.errors import Refusal
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+_DIGITS = re.compile(r"[0-9]{1,9}")
 _TRUE = ("true", "1", "yes")
 _FALSE = ("false", "0", "no")
 
@@ -78,3 +80,39 @@ def flag(req: falcon.Request, name: str) -> bool:
     if len(values) == 1 and values[0].lower() in _TRUE + _FALSE:
         return values[0].lower() in _TRUE
     raise Refusal(falcon.HTTP_400, "malformed_parameter", f"The parameter {name} is true or false.")
+
+
+def choice(req: falcon.Request, name: str, choices: Collection[str]) -> str | None:
+    """A query parameter that is one of some words; None when it is missing.
+
+    Raises:
+        Refusal: 400 when it is none of them, or given twice.
+    """
+    values = req.get_param_as_list(name) or []
+    if not values:
+        return None
+    if len(values) == 1 and values[0] in choices:
+        return values[0]
+    raise Refusal(
+        falcon.HTTP_400,
+        "malformed_parameter",
+        f"The parameter {name} is one of {', '.join(choices)}.",
+    )
+
+
+def whole_number(req: falcon.Request, name: str, *, least: int, most: int) -> int | None:
+    """A query parameter that is a whole number; None when it is missing.
+
+    Raises:
+        Refusal: 400 when it is none, out of bounds, or given twice.
+    """
+    values = req.get_param_as_list(name) or []
+    if not values:
+        return None
+    if len(values) == 1 and _DIGITS.fullmatch(values[0]) and least <= int(values[0]) <= most:
+        return int(values[0])
+    raise Refusal(
+        falcon.HTTP_400,
+        "malformed_parameter",
+        f"The parameter {name} is a whole number from {least} to {most}.",
+    )

@@ -8,12 +8,14 @@ import falcon
 
 from moonlight_http.errors import Refusal
 from moonlight_http.identity import scope
-from moonlight_http.requests import flag, json_object
+from moonlight_http.requests import choice, flag, json_object, whole_number
+from moonlight_http.waiting import DEFAULT_WAIT_S, LONGEST_WAIT_S
 
 if TYPE_CHECKING:
     from moonlight_core import SessionManager
     from moonlight_http.encoding import SessionTexts
     from moonlight_http.identity import Caller
+    from moonlight_http.waiting import Waiters
 
 _SIZES = ("cpus", "memory_gb", "gpus", "hours", "width", "height", "fps")
 
@@ -93,13 +95,21 @@ class Sessions:
 class SessionById:
     """``/api/moonlight/sessions/{id}``: one session."""
 
-    def __init__(self, manager: SessionManager, texts: SessionTexts) -> None:
+    def __init__(self, manager: SessionManager, texts: SessionTexts, waiters: Waiters) -> None:
         self._manager = manager
         self._texts = texts
+        self._waiters = waiters
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: str) -> None:
-        """The session."""
-        resp.data = self._texts.one(self._manager.get(session_id, user=scope(req)))
+        """The session; with ``wait`` when it has got there, or when ``timeout`` is over."""
+        awaited = choice(req, "wait", ("running", "ended"))
+        timeout_s = whole_number(req, "timeout", least=0, most=LONGEST_WAIT_S)
+        if awaited is None:
+            session = self._manager.get(session_id, user=scope(req))
+        else:
+            timeout_s = DEFAULT_WAIT_S if timeout_s is None else timeout_s
+            session = self._waiters.wait(req, session_id, awaited, timeout_s)
+        resp.data = self._texts.one(session)
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, session_id: str) -> None:
         """End the session; for one that ends or has ended the answer is the same."""

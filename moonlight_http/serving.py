@@ -54,8 +54,12 @@ class Server:
         """
         self._path = service.socket
         self._map: dict[int, Any] = {}
+        # Whoever waits for a session has a thread beside those (moonlight_http.waiting).
+        threads = service.threads + service.waiting
         adjustments = Adjustments(
-            threads=service.threads,
+            threads=threads,
+            # So that it is noticed when a client leaves while it waits.
+            channel_request_lookahead=1,
             ident=None,
             max_request_body_size=max(_MOST_BUFFERED_BYTES, service.max_body_bytes),
             max_request_header_size=_MOST_HEADER_BYTES,
@@ -77,7 +81,7 @@ class Server:
             for _, listener in listeners:
                 listener.close()
             raise
-        self._dispatcher.set_thread_count(service.threads)
+        self._dispatcher.set_thread_count(threads)
         for kind, listener in listeners:
             server = kind(
                 application,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import shutil
 import sys
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from moonlight_core.models import Session
 
 _COLUMNS = ("session_id", "username", "image_id", "status", "phase", "slurm_node", "address")
+_BAR = 20
+_ALL = 100
 _SIZES = {
     "cpus": "CPUs",
     "memory_gb": "memory in GiB",
@@ -90,7 +93,17 @@ def _create(context: Context, arguments: argparse.Namespace) -> None:
 
 
 def _progress(session: Session) -> None:
-    print(f"{session.status}: {session.reason or session.phase}", file=sys.stderr)
+    """Show how far a session is: over the last line on a terminal, a line each elsewhere."""
+    sentence = session.reason or session.phase
+    if not sys.stderr.isatty():
+        shown = "" if session.percent is None else f" {session.percent} %"
+        print(f"{session.status}{shown}: {sentence}", file=sys.stderr)
+        return
+    done = _BAR * (session.percent or 0) // 100
+    bar = f"[{'#' * done}{'.' * (_BAR - done)}] {session.percent or 0:3d} %  {sentence}"
+    width = shutil.get_terminal_size().columns
+    over = not session.percent or session.percent == _ALL
+    print(f"\r\x1b[K{bar[: width - 1]}", end="\n" if over else "", file=sys.stderr, flush=True)
 
 
 def _list(context: Context, arguments: argparse.Namespace) -> None:

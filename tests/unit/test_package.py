@@ -38,10 +38,11 @@ def imports(name: str) -> list[str]:
 
 
 def test_outside_systems_have_one_door_each() -> None:
-    """One imports pyslurm, seven know redis-py, one calls Sunshine, moonlight_http alone serves."""
+    """One imports pyslurm, eight know redis-py, one calls Sunshine, moonlight_http alone serves."""
     assert imports("pyslurm") == ["moonlight_core/slurm.py"]
-    stores = ("nudges", "pairing_store", "records", "redis_client", "scan_store", "slot_store")
-    assert imports("redis") == [f"moonlight_core/{name}.py" for name in (*stores, "store")]
+    stores = ["events", "nudges", "pairing_store", "records", "redis_client", "scan_store"]
+    stores += ["slot_store", "store"]
+    assert imports("redis") == [f"moonlight_core/{name}.py" for name in stores]
     assert imports("(http|ssl)") == ["moonlight_core/sunshine.py"]
     assert all(path.startswith("moonlight_http/") for path in imports("(falcon|waitress)"))
 
