@@ -72,7 +72,7 @@ def test_waiting_shows_progress(
     monkeypatch.setattr(gateway, "submit", submit_and_start)
     assert cli.main(["create", "--user", "alice", "--wait", "--timeout", "10"]) == cli.EXIT_OK
     told = capsys.readouterr()
-    assert "running: The desktop is ready." in told.err
+    assert "running 100 %: The desktop is ready." in told.err
     assert "viz1:47989" in told.out
 
 
