@@ -11,7 +11,7 @@ from redis.client import PubSub
 
 from moonlight_core import keys
 from moonlight_core.errors import StoreError
-from moonlight_core.redis_client import redis_errors
+from moonlight_core.redis_client import listening_pool, redis_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,8 +55,7 @@ class EventFeed:
         while True:
             try:
                 self._listen()
-            # redis-py raises a ValueError where its client was closed meanwhile.
-            except (StoreError, ValueError):
+            except StoreError:
                 time.sleep(_PAUSE_S)
                 if not self._wanted():
                     return
@@ -64,7 +63,8 @@ class EventFeed:
                 return
 
     def _listen(self) -> None:
-        with redis_errors(), PubSub(self._redis.connection_pool) as channel:
+        pool = listening_pool(self._redis)
+        with redis_errors(), contextlib.closing(pool), PubSub(pool) as channel:
             channel.subscribe(keys.EVENTS)
             while self._wanted():
                 message = channel.get_message(timeout=_TICK_S)

@@ -8,19 +8,18 @@ well, only later: a nudge may be lost, and nothing is.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
-import redis
-from redis.backoff import NoBackoff
 from redis.client import PubSub
-from redis.retry import Retry
 
 from moonlight_core import keys
 from moonlight_core.errors import StoreError
-from moonlight_core.redis_client import redis_errors
+from moonlight_core.redis_client import listening_pool, redis_errors
 
 if TYPE_CHECKING:
     import threading
+
+    import redis
 
 # How often ``stop`` is looked at, in seconds.
 _LOOK_S = 0.2
@@ -41,10 +40,7 @@ class Nudges:
     """
 
     def __init__(self, client: redis.Redis) -> None:
-        # Connections of its own: that one waits in vain tells nothing about the server.
-        pool = client.connection_pool
-        options: dict[str, Any] = pool.connection_kwargs | {"retry": Retry(NoBackoff(), 0)}
-        self._pool = redis.ConnectionPool(connection_class=pool.connection_class, **options)
+        self._pool = listening_pool(client)
         self._channel: PubSub | None = None
         self._eager_until = 0.0
 

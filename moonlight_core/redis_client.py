@@ -130,3 +130,13 @@ def connect(settings: RedisSettings) -> redis.Redis:
         )
     except ValueError as exc:
         raise StoreRefused(f"[redis] url cannot be understood: {exc}") from exc
+
+
+def listening_pool(client: redis.Redis) -> redis.ConnectionPool:
+    """Connections of their own for a subscription.
+
+    That one waits there in vain tells nothing about the server.
+    """
+    pool = client.connection_pool
+    options: dict[str, Any] = pool.connection_kwargs | {"retry": Retry(NoBackoff(), 0)}
+    return redis.ConnectionPool(connection_class=pool.connection_class, **options)
