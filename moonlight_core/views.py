@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-import attrs
-
 from moonlight_core.access import SunshineAccess
 from moonlight_core.errors import InvalidRequest
 from moonlight_core.models import Status
@@ -74,13 +72,6 @@ class SessionViews(SunshineAccess):
                 changed.wait(min(left, _LOOK_EVERY_S))
                 changed.clear()
         return self._shown(session)
-
-    def _shown(self, session: Session) -> Session:
-        """With what is configuration and not state: how a client reaches it."""
-        lease = session.lease
-        if lease is None or session.status.ended:
-            return session
-        return attrs.evolve(session, connect=self._connect(lease))
 
 
 def _reached(session: Session, awaited: str) -> bool:
