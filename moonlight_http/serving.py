@@ -11,6 +11,7 @@ import errno
 import grp
 import json
 import os
+import select
 import socket
 import stat
 import time
@@ -24,6 +25,7 @@ from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 
 from moonlight_core.errors import SettingsError
 from moonlight_http.peers import PEER_UID, UNIX, Proxies, peer_uid
+from moonlight_http.waiting import HAS_LEFT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,8 +60,6 @@ class Server:
         threads = service.threads + service.waiting
         adjustments = Adjustments(
             threads=threads,
-            # So that it is noticed when a client leaves while it waits.
-            channel_request_lookahead=1,
             ident=None,
             max_request_body_size=max(_MOST_BUFFERED_BYTES, service.max_body_bytes),
             max_request_header_size=_MOST_HEADER_BYTES,
@@ -183,12 +183,13 @@ def _remove_stale(path: Path) -> None:
 
 
 class _Task(WSGITask):  # type: ignore[misc] # waitress ships no types
-    """A request, with the account that sent it."""
+    """A request, with the account that sent it, and whether that still listens."""
 
     def get_environment(self) -> dict[str, Any]:
-        """As waitress, and ``PEER_UID``."""
+        """As waitress, and ``PEER_UID`` and ``HAS_LEFT``."""
         environment: dict[str, Any] = super().get_environment()
         environment[PEER_UID] = self.channel.peer_uid
+        environment[HAS_LEFT] = self.channel.has_left
         return environment
 
 
@@ -242,6 +243,19 @@ class _Channel(HTTPChannel):  # type: ignore[misc] # as above
                 for channel in server.active_channels.values()
             )
             self.will_close = same > _MOST_CONNECTIONS_EACH
+
+    def has_left(self) -> bool:
+        """Whether the client has closed its end; to be asked by a request that waits.
+
+        waitress's own way (channel_request_lookahead) gives no answer to clients that close their
+        sending half once they have sent.
+        """
+        poll = select.poll()
+        try:
+            poll.register(self.socket, select.POLLRDHUP)
+        except (OSError, TypeError, ValueError):
+            return True
+        return bool(poll.poll(0))
 
     def handle_read(self) -> None:
         """As waitress; a request that dribbles in is no activity, so that it runs out of time."""

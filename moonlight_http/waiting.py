@@ -1,6 +1,6 @@
 """Requests that wait for a session: so many at a time, on threads that nobody else needs.
 
-``moonlight_http.server`` gives waitress a thread for each of them beside those that all other
+``moonlight_http.serving`` gives waitress a thread for each of them beside those that all other
 requests share, so that waiting takes nothing from those who do not wait.
 """
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from moonlight_core import Session, SessionManager
 
+HAS_LEFT = "moonlight.has_left"
+"""In a request's environment: a function that tells whether its client has gone."""
 DEFAULT_WAIT_S = 30
 LONGEST_WAIT_S = 60
 
@@ -41,8 +43,7 @@ class Waiters:
             Refusal: 503 when too many wait already.
             MoonlightError: what ``SessionManager.wait_until`` raises.
         """
-        # waitress tells whether the client has left, where it can (channel_request_lookahead).
-        has_left = req.env.get("waitress.client_disconnected", lambda: False)
+        has_left = req.env.get(HAS_LEFT, lambda: False)
         with self._gate.enter(req.context.caller.name):
             return self._manager.wait_until(
                 session_id,

@@ -16,6 +16,7 @@ from moonlight_core import SessionManager, follow, reconcile
 from moonlight_core.errors import InvalidRequest
 from moonlight_http import create_app, identity
 from moonlight_http.pairings import Pairings
+from moonlight_http.waiting import HAS_LEFT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -196,7 +197,7 @@ def test_so_many_may_wait(client: Client, manager: SessionManager, stop: threadi
         lambda: client.ask(
             path,
             params={"wait": "running"},
-            extras={"waitress.client_disconnected": has_left.is_set},
+            extras={HAS_LEFT: has_left.is_set},
         )
     )
     time.sleep(0.3)
