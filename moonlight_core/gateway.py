@@ -70,8 +70,8 @@ class SlurmJob:
 
     ``state`` is Slurm's own word (see ``moonlight_core.states``); ``comment`` and ``extra`` are the
     owner's to write, ``admin_comment`` only root's and SlurmUser's. ``expires_at`` is when Slurm
-    will end it, ``preempted_at`` when Slurm decided to end it for another job, after a grace time, ``expected_start_at``
-    the scheduler's estimate for a pending one, where it has made one.
+    will end it, ``preempted_at`` when Slurm decided to end it for another job, after a grace time,
+    ``expected_start_at`` the scheduler's estimate for a pending one, where it has made one.
     """
 
     job_id: int
