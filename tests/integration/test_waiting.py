@@ -12,7 +12,7 @@ import falcon
 import pytest
 from falcon import testing
 
-from moonlight_core import SessionManager, follow, reconcile
+from moonlight_core import SessionManager, reconcile
 from moonlight_core.errors import InvalidRequest
 from moonlight_http import create_app, identity
 from moonlight_http.pairings import Pairings
@@ -55,7 +55,6 @@ def manager(
     """Four requests may wait, one of each user."""
     monkeypatch.setattr(identity, "find_user", resolve_user)
     names = {2001: "alice", 2002: "bob"}
-    monkeypatch.setattr(follow, "name_of", names.get)
     monkeypatch.setattr(reconcile, "name_of", names.get)
     return SessionManager(
         make_settings(service={"waiting": 4}),
