@@ -19,7 +19,7 @@ from moonlight_core.errors import (
     SessionNotRunning,
     SunshineAnswerUnusable,
 )
-from moonlight_core.models import Connect, Credentials, Pairing, PairingStatus, Status
+from moonlight_core.models import SESSION_ID, Connect, Credentials, Pairing, PairingStatus, Status
 from moonlight_core.pairing import (
     DEFAULT_NAME,
     PairingAttempt,
@@ -164,7 +164,8 @@ class SunshineAccess:
         )
 
     def _get(self, session_id: str, user: str | None) -> Session:
-        session = self._store.get(session_id)
+        # Only what is an id is looked up: anything else could name another key.
+        session = self._store.get(session_id) if SESSION_ID.fullmatch(session_id) else None
         if session is None or (user is not None and session.username != user):
             raise SessionNotFound(session_id)
         return session

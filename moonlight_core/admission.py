@@ -13,13 +13,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from moonlight_core.images import Image
+    from moonlight_core.limits import Limits
     from moonlight_core.models import SessionRequest
-    from moonlight_core.settings import SessionSettings
 
 _KEY = re.compile(r"[!-~ ]{1,255}")
 _SMALLEST_SIDE = 320
 _LARGEST_SIDE = 7680
 _MOST_FPS = 240
+_LONGEST_SHOWN = 60
+
+
+def shown(value: object) -> str:
+    """What somebody sent, short enough to be told back."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
 def check_idempotency_key(key: object) -> None:
@@ -46,7 +53,8 @@ def choose_image(images: Mapping[str, Image], image_id: str | None) -> Image:
     elif isinstance(image_id, str) and image_id in images:
         image = images[image_id]
     else:
-        raise ImageNotFound(f"There is no image {image_id!r}; there are {', '.join(images)}.")
+        told = f"There is no image {shown(image_id)}; there are {', '.join(images)}."
+        raise ImageNotFound(told)
     if not image.available:
         raise ImageUnavailable(
             f"The image {image.id} ({image.name}) is not available: its file is missing or "
@@ -58,7 +66,7 @@ def choose_image(images: Mapping[str, Image], image_id: str | None) -> Image:
 def new_session(
     request: SessionRequest,
     image: Image,
-    limits: SessionSettings,
+    limits: Limits,
     *,
     session_id: str,
     created_at: dt.datetime,
@@ -72,11 +80,13 @@ def new_session(
     def chosen(name: str, least: int, most: int) -> int:
         value = getattr(request, name)
         if value is None:
-            return int(getattr(image, name))
+            # Who says nothing gets what the image usually has, or as much as she may.
+            return min(int(getattr(image, name)), most)
         if isinstance(value, bool) or not isinstance(value, int):
-            raise InvalidRequest(name, f"{name} is {value!r}: a whole number is wanted.")
+            raise InvalidRequest(name, f"{name} is {shown(value)}: a whole number is wanted.")
         if not least <= value <= most:
-            raise InvalidRequest(name, f"{name} is {value}: it may be {least} to {most}.")
+            told = f"{name} is {shown(value)}: it may be {least} to {most}."
+            raise InvalidRequest(name, told, limit=most)
         return value
 
     return Session(

@@ -63,11 +63,13 @@ class RequestError(MoonlightError):
 class InvalidRequest(RequestError):
     """Raised when a value is of the wrong kind or outside its limits.
 
-    ``field`` names the value as the caller wrote it.
+    ``field`` names the value as the caller wrote it; ``limit`` is the most that may be asked for,
+    where that is why.
     """
 
-    def __init__(self, field: str, message: str) -> None:
+    def __init__(self, field: str, message: str, *, limit: int | None = None) -> None:
         self.field = field
+        self.limit = limit
         super().__init__(message)
 
 
@@ -89,7 +91,7 @@ class SessionNotFound(RequestError):
     def __init__(self, session_id: str) -> None:
         self.session_id = session_id
         super().__init__(
-            f"There is no session {session_id!r}. List your sessions to see which there are; "
+            f"There is no session {session_id[:64]!r}. List your sessions to see which there are; "
             "ended ones are forgotten after a while."
         )
 
@@ -107,15 +109,36 @@ class SessionNotRunning(RequestError):
 
 
 class QuotaExceeded(RequestError):
-    """Raised when a user has as many live sessions as she may have."""
+    """Raised when there are as many sessions as there may be.
 
-    def __init__(self, username: str, limit: int, current: int) -> None:
+    ``quota`` says which limit it was: ``user`` (live sessions of the user), ``total`` (of all
+    users) or ``per_minute`` (asked for by the user); ``retry_after_s`` tells when it will be over,
+    if that is known.
+    """
+
+    def __init__(
+        self,
+        username: str,
+        limit: int,
+        current: int,
+        *,
+        quota: str = "user",
+        retry_after_s: int | None = None,
+    ) -> None:
         self.username = username
         self.limit = limit
         self.current = current
+        self.quota = quota
+        self.retry_after_s = retry_after_s
         super().__init__(
-            f"{username} has {current} live sessions and may have {limit}. "
-            "End one of them before asking for another."
+            {
+                "user": f"{username} has {current} live sessions and may have {limit}. "
+                "End one of them before asking for another.",
+                "total": f"There are {current} live sessions and there may be {limit}. Try again "
+                "when somebody's has ended.",
+                "per_minute": f"{username} asked for {current} sessions within a minute and may "
+                f"ask for {limit}. Try again in {retry_after_s} s.",
+            }[quota]
         )
 
 

@@ -46,6 +46,10 @@ class Image:
         width: width of the desktop in pixels.
         height: height of the desktop in pixels.
         fps: most frames a second that are streamed.
+        max_cpus: most CPUs a request may ask for; None as the site says.
+        max_memory_gb: most memory in GiB; None as the site says.
+        max_gpus: most GPUs; None as the site says.
+        max_hours: longest time limit in hours; None as the site says.
     """
 
     id: str
@@ -65,6 +69,10 @@ class Image:
     width: int = 1920
     height: int = 1080
     fps: int = 60
+    max_cpus: int | None = None
+    max_memory_gb: int | None = None
+    max_gpus: int | None = None
+    max_hours: int | None = None
 
     @property
     def available(self) -> bool:
@@ -154,6 +162,11 @@ def _image_faults(image: Image) -> list[str]:
         f"{name} is {value}: it must be above 0."
         for name in ("cpus", "memory_gb", "hours", "width", "height", "fps")
         if (value := getattr(image, name)) <= 0
+    ]
+    faults += [
+        f"{name} is {getattr(image, name)}, more than its max_{name} ({most})."
+        for name in ("cpus", "memory_gb", "gpus", "hours")
+        if (most := getattr(image, f"max_{name}")) is not None and getattr(image, name) > most
     ]
     if image.gpus < 0:
         faults.append(f"gpus is {image.gpus}: it cannot be negative.")

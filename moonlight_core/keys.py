@@ -7,6 +7,7 @@
     moonlight:sessions:live          zset    ids of sessions that have not ended
     moonlight:user:<user>:sessions   zset    ids of a user's records
     moonlight:user:<user>:live       zset    … that have not ended, by identity (docs/sessions.md)
+    moonlight:user:<user>:creates    list    when sessions were lately asked for, Unix s; expires
     moonlight:node:<node>:leases     hash    session id -> "<display> <base port>"
     moonlight:node:<node>:blocked    zset    "display:<n>" or "port:<n>", by when it is free again
     moonlight:nodes                  set     nodes that have, or had, leases
@@ -51,6 +52,11 @@ def user_sessions(username: str) -> str:
 def user_live(username: str) -> str:
     """A user's sessions that have not ended."""
     return f"{PREFIX}user:{username}:live"
+
+
+def user_creates(username: str) -> str:
+    """When a user asked for sessions within the last minute."""
+    return f"{PREFIX}user:{username}:creates"
 
 
 def leases(node: str) -> str:

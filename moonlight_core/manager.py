@@ -23,6 +23,7 @@ from moonlight_core.errors import (
 )
 from moonlight_core.follow import CANCELLING
 from moonlight_core.job import job_spec
+from moonlight_core.limits import limits_for
 from moonlight_core.models import Session, SessionRequest, Status
 from moonlight_core.reconcile import Reconciler
 from moonlight_core.redis_client import connect
@@ -150,14 +151,15 @@ class SessionManager(SessionViews):
             raise InvalidRequest(name, f"A session has no {name} to choose.") from exc
         account = self._resolve_user(user, first_uid=self.settings.sessions.first_uid)
         image = choose_image(self.settings.images, request.image_id)
+        limits = limits_for(account, image, self.settings.sessions, self.settings.limits)
         wanted = new_session(
             request,
             image,
-            self.settings.sessions,
+            limits,
             session_id=self._new_id(account.name, idempotency_key),
             created_at=self._now(),
         )
-        session = self._store.create(wanted, limit=self.settings.sessions.per_user)
+        session = self._store.create(wanted, limits)
         if session is None:
             return self.get(wanted.session_id, user=account.name)
         spec = job_spec(

@@ -19,6 +19,7 @@ import attrs
 from moonlight_core import ports
 from moonlight_core.errors import SettingsError
 from moonlight_core.images import Image, catalogue
+from moonlight_core.limits import GroupLimits, group_limits
 from moonlight_core.neighbour import faults_with_neighbour
 from moonlight_core.service_settings import JwtSettings, ServiceSettings, option, service_faults
 from moonlight_core.values import convert
@@ -73,6 +74,8 @@ class SessionSettings:
     """``[sessions]``: limits, and how long things are kept."""
 
     per_user: int = option(4, "live sessions a user may have")
+    total: int = option(0, "live sessions all users together may have; 0 for any number")
+    creates_per_minute: int = option(60, "sessions a user may ask for in a minute; 0 for any")
     max_cpus: int = option(32, "most CPUs a request may ask for")
     max_memory_gb: int = option(128, "most memory a request may ask for, GiB")
     max_gpus: int = option(4, "most GPUs a request may ask for")
@@ -135,6 +138,7 @@ class Settings:
     sessions: SessionSettings = attrs.field(factory=SessionSettings)
     paths: PathSettings = attrs.field(factory=PathSettings)
     connect: ConnectSettings = attrs.field(factory=ConnectSettings)
+    limits: Mapping[str, GroupLimits] = attrs.field(factory=dict)
     images: Mapping[str, Image] = attrs.field(
         factory=lambda: catalogue({}, Path("/opt/apptainers"))
     )
@@ -171,9 +175,9 @@ class Settings:
         faults: list[str] = []
         groups: dict[str, Any] = {}
         faults += [
-            f"[{name}] is no group of settings; there are {', '.join(GROUPS)} and images."
+            f"[{name}] is no group of settings; there are {', '.join(GROUPS)}, limits and images."
             for name in document
-            if name not in GROUPS and name != "images"
+            if name not in GROUPS and name not in ("images", "limits")
         ]
         for name, group in GROUPS.items():
             groups[name] = _read_group(name, group, document.get(name, {}), environ, faults)
@@ -189,11 +193,16 @@ class Settings:
             and variable not in known
         ]
         images: Mapping[str, Image] = {}
+        limits: Mapping[str, GroupLimits] = {}
         try:
             images = catalogue(document.get("images", {}), groups["paths"].images)
         except SettingsError as exc:
             faults += exc.faults
-        settings = cls(**groups, images=images)
+        try:
+            limits = group_limits(document.get("limits", {}))
+        except SettingsError as exc:
+            faults += exc.faults
+        settings = cls(**groups, images=images, limits=limits)
         faults += _faults(settings) + faults_with_neighbour(settings)
         if faults:
             raise SettingsError(faults)
@@ -265,8 +274,11 @@ def _bound_faults(settings: Settings) -> list[str]:
     faults = [
         f"{name} is {value}: it must be above 0." for name, value in positive.items() if value <= 0
     ]
-    if sessions.max_gpus < 0:
-        faults.append(f"[sessions] max_gpus is {sessions.max_gpus}: it cannot be negative.")
+    faults += [
+        f"[sessions] {name} is {value}: it cannot be negative."
+        for name in ("max_gpus", "total", "creates_per_minute")
+        if (value := getattr(sessions, name)) < 0
+    ]
     if settings.slurm.report_field not in ("extra", "comment"):
         faults.append(
             f"[slurm] report_field is {settings.slurm.report_field!r}: it is extra or comment."

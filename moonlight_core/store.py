@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import redis
     from redis.commands.core import Script
 
+    from moonlight_core.limits import Limits
+
 _SCRIPTS = ("create", "update", "finish", "lease", "unlease", "restore")
 _CLASHES = " ".join(str(difference) for difference in sorted(ports.CLASHES))
 _NO_NODE = "-"
@@ -64,19 +66,19 @@ class SessionStore:
         with redis_errors():
             self._redis.ping()
 
-    def create(self, session: Session, *, limit: int) -> Session | None:
+    def create(self, session: Session, limits: Limits) -> Session | None:
         """Write the record of a new session.
 
         Args:
             session: its first state.
-            limit: most live sessions its user may have, this one included; -1 for any number.
+            limits: most live sessions of its user and of all, this one included, and asked for.
 
         Returns:
             the session as it was written: with its identity, the lowest number that no other live
             session of its user has; None when there is a record of that id.
 
         Raises:
-            QuotaExceeded: when the user has ``limit`` live sessions.
+            QuotaExceeded: when a limit is reached.
         """
         created = session.created_at.timestamp()
         outcome, number, revision = self._run(
@@ -87,11 +89,27 @@ class SessionStore:
                 keys.LIVE,
                 keys.user_sessions(session.username),
                 keys.user_live(session.username),
+                keys.user_creates(session.username),
             ],
-            [session.session_id, created, limit, *_pairs(session.to_record())],
+            [
+                session.session_id,
+                created,
+                limits.per_user,
+                limits.total,
+                limits.creates_per_minute,
+                *_pairs(session.to_record()),
+            ],
         )
-        if outcome == 0:
-            raise QuotaExceeded(session.username, limit, number)
+        match outcome:
+            case 0:
+                raise QuotaExceeded(session.username, limits.per_user, number)
+            case 3:
+                raise QuotaExceeded(session.username, limits.total, number, quota="total")
+            case 4:
+                most = limits.creates_per_minute
+                raise QuotaExceeded(
+                    session.username, most, most, quota="per_minute", retry_after_s=number
+                )
         return attrs.evolve(session, identity=number, revision=revision) if outcome == 1 else None
 
     def get(self, session_id: str) -> Session | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import grp
+import os
 import pwd
 import re
 from pathlib import Path
@@ -81,6 +83,17 @@ def _is_locked(name: str) -> bool:
             expires.isdigit() and int(expires) <= today
         )
     return False
+
+
+def group_names(user: User) -> set[str]:
+    """The names of the Unix groups that a user is in."""
+    names = set()
+    for gid in os.getgrouplist(user.name, user.gid):
+        try:
+            names.add(grp.getgrgid(gid).gr_name)
+        except KeyError:
+            continue
+    return names
 
 
 def name_of(uid: int) -> str | None:

@@ -134,6 +134,7 @@ _SPELLED: Mapping[Any, Callable[[str], Any]] = {
 _NAMED: Mapping[str, Any] = {
     "str": str,
     "int": int,
+    "int | None": int | None,
     "float": float,
     "bool": bool,
     "Path": Path,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import falcon
 
+from moonlight_core.errors import SettingsError
 from moonlight_core.secret import read_secret
 from moonlight_http.audit import Audit, AuditLog
 from moonlight_http.browser import CrossSite, SecurityHeaders
@@ -68,7 +69,12 @@ def create_app(
             first_uid=manager.settings.sessions.first_uid,
         )
     )
-    app.add_middleware(Audit(AuditLog(service.audit_log), proxies))
+    audit = AuditLog(service.audit_log)
+    try:
+        audit.check()
+    except OSError as exc:
+        raise SettingsError([f"[service] audit_log cannot be written: {exc}."]) from exc
+    app.add_middleware(Audit(audit, proxies))
     app.req_options.strip_url_path_trailing_slash = True
     # A parameter given twice is a mistake to point out, not a list.
     app.req_options.auto_parse_qs_csv = False

@@ -87,8 +87,12 @@ def _on_core_error(
     data: dict[str, Any] = {}
     if isinstance(error, errors.InvalidRequest):
         data["field"] = error.field
+        if error.limit is not None:
+            data["limit"] = error.limit
     if isinstance(error, errors.QuotaExceeded):
-        data |= {"limit": error.limit, "current": error.current}
+        data |= {"limit": error.limit, "current": error.current, "quota": error.quota}
+        if error.retry_after_s is not None:
+            resp.set_header("Retry-After", str(error.retry_after_s))
     if isinstance(error, errors.NoClientWaiting):
         data["address"] = error.address
     if isinstance(error, errors.TooManyPins):

@@ -16,7 +16,6 @@ from moonlight_core import SessionManager, Settings, __version__
 from moonlight_core.errors import MoonlightError, SettingsError
 from moonlight_core.slurm_worker import WorkerGateway
 from moonlight_http.app import create_app
-from moonlight_http.audit import AuditLog
 from moonlight_http.pairings import Pairings
 from moonlight_http.request_id import LogFilter
 from moonlight_http.serving import Server
@@ -57,15 +56,14 @@ def main(argv: list[str] | None = None) -> int:
     try:
         app = create_app(manager, pairings=pairings, tells_accounts=True)
         server = Server(app, service)
-        AuditLog(service.audit_log).check()
     except SettingsError as exc:
         print(f"moonlight_http: {exc}", file=sys.stderr)
         return os.EX_CONFIG
     except OSError as exc:
         why = "something else listens there" if exc.errno == errno.EADDRINUSE else exc.strerror
         print(
-            f"moonlight_http: {exc.filename} cannot be used: {why}. See [service] host, port, "
-            "socket and audit_log.",
+            f"moonlight_http: cannot listen on {exc.filename}: {why}. Stop it, or set [service] "
+            "host, port and socket.",
             file=sys.stderr,
         )
         return os.EX_UNAVAILABLE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
+from moonlight_core.limits import Limits
 from moonlight_core.models import Session
 from moonlight_core.session_id import new_session_id
 
@@ -17,3 +18,8 @@ def session(**changes: object) -> Session:
         "created_at": dt.datetime(2026, 5, 1, 12, 0, 0, 123000, tzinfo=dt.UTC),
     }  # fmt: skip
     return Session(**values | changes)
+
+
+def at_most(per_user: int) -> Limits:
+    """Limits that allow a user so many live sessions, and anything else."""
+    return Limits(per_user=per_user, max_cpus=64, max_memory_gb=512, max_gpus=8, max_hours=24)

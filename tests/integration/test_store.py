@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 import redis
-from session_factory import session
+from session_factory import at_most, session
 
 from moonlight_core import keys, ports
 from moonlight_core.errors import QuotaExceeded, StoreRefused, StoreUnavailable
@@ -29,7 +29,7 @@ PORTS = ports.pack(47989, 48010, 90)
 
 def created(store: SessionStore, **changes: object) -> Session:
     """A session that is recorded."""
-    made = store.create(session(**changes), limit=-1)
+    made = store.create(session(**changes), at_most(-1))
     assert made is not None
     return made
 
@@ -46,14 +46,14 @@ def test_a_created_session_is_found_everywhere(store: SessionStore) -> None:
 
 def test_the_limit_counts_live_sessions_only(store: SessionStore) -> None:
     """An ended session gives its place back."""
-    first = store.create(session(), limit=2)
+    first = store.create(session(), at_most(2))
     assert first is not None
-    store.create(session(), limit=2)
+    store.create(session(), at_most(2))
     with pytest.raises(QuotaExceeded) as caught:
-        store.create(session(), limit=2)
+        store.create(session(), at_most(2))
     assert (caught.value.limit, caught.value.current) == (2, 2)
     assert store.finish(first, keep_s=60, status=Status.STOPPED)
-    store.create(session(), limit=2)
+    store.create(session(), at_most(2))
 
 
 def test_each_live_session_of_a_user_has_an_identity_of_its_own(store: SessionStore) -> None:
@@ -79,7 +79,7 @@ def test_fifty_creates_at_once_at_a_limit_of_three(store: SessionStore) -> None:
 
     def create(_: int) -> bool:
         try:
-            store.create(session(), limit=3)
+            store.create(session(), at_most(3))
         except QuotaExceeded:
             return False
         return True
