@@ -181,7 +181,7 @@ class Session:
         """The session for a JSON answer; times in ISO 8601, UTC."""
         document = attrs.asdict(
             self,
-            filter=lambda field, _value: field.name not in _INTERNAL,
+            filter=lambda field, _value: field.name not in INTERNAL_FIELDS,
             value_serializer=lambda _instance, _field, value: _plain(value),
         )
         return document | {"percent": self.percent}
@@ -264,7 +264,7 @@ class Credentials:
     password: Secret
 
 
-_INTERNAL = frozenset(
+INTERNAL_FIELDS = frozenset(
     {
         "cert_sha256",
         "identity",

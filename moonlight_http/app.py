@@ -14,6 +14,7 @@ from moonlight_core.errors import SettingsError
 from moonlight_core.secret import read_secret
 from moonlight_http.audit import Audit, AuditLog
 from moonlight_http.browser import CrossSite, SecurityHeaders
+from moonlight_http.description import Description
 from moonlight_http.desktop import ClientById, Clients, Credentials, Pair
 from moonlight_http.encoding import SessionTexts
 from moonlight_http.errors import add_error_handlers
@@ -98,6 +99,7 @@ def _add_routes(
     service = manager.settings.service
     app.add_route("/health", Health(manager))
     app.add_route(f"{PREFIX}/health", Health(manager))
+    app.add_route(f"{PREFIX}/openapi.json", Description(manager.settings, PREFIX))
     app.add_route(f"{PREFIX}/images", Images(manager))
     texts = SessionTexts()
     app.add_route(f"{PREFIX}/sessions", Sessions(manager, texts))
