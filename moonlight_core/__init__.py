@@ -11,9 +11,11 @@
 from moonlight_core.errors import (
     ClientNotFound,
     CredentialsHidden,
+    FileUnreadable,
     ImageNotFound,
     ImageUnavailable,
     InvalidRequest,
+    LogNotFound,
     MoonlightError,
     NoClientWaiting,
     NotPermitted,
@@ -21,6 +23,9 @@ from moonlight_core.errors import (
     PairingUnderWay,
     QuotaExceeded,
     RequestError,
+    ScreenshotFailed,
+    ScreenshotsOff,
+    ScreenshotUnavailable,
     SessionEnded,
     SessionNotFound,
     SessionNotRunning,
@@ -38,6 +43,7 @@ from moonlight_core.errors import (
     SunshineError,
     SunshineUnreachable,
     TooManyPins,
+    TooManyScreenshots,
     UserNotAllowed,
     WaitTimeout,
     WrongPin,
@@ -56,6 +62,8 @@ from moonlight_core.models import (
     Status,
 )
 from moonlight_core.pairing import PairingAttempt, PinOffer
+from moonlight_core.pictures import Picture
+from moonlight_core.session_log import SessionLog
 from moonlight_core.settings import Settings
 
 __version__ = "0.1.0"
@@ -65,11 +73,13 @@ __all__ = [
     "Connect",
     "Credentials",
     "CredentialsHidden",
+    "FileUnreadable",
     "Image",
     "ImageNotFound",
     "ImageUnavailable",
     "InvalidRequest",
     "Lease",
+    "LogNotFound",
     "MoonlightError",
     "NoClientWaiting",
     "NotPermitted",
@@ -79,11 +89,16 @@ __all__ = [
     "PairingInterrupted",
     "PairingStatus",
     "PairingUnderWay",
+    "Picture",
     "PinOffer",
     "QuotaExceeded",
     "RequestError",
+    "ScreenshotFailed",
+    "ScreenshotUnavailable",
+    "ScreenshotsOff",
     "Session",
     "SessionEnded",
+    "SessionLog",
     "SessionManager",
     "SessionNotFound",
     "SessionNotRunning",
@@ -104,6 +119,7 @@ __all__ = [
     "SunshineError",
     "SunshineUnreachable",
     "TooManyPins",
+    "TooManyScreenshots",
     "UserNotAllowed",
     "WaitTimeout",
     "WrongPin",

@@ -1,6 +1,7 @@
 """``SunshineAccess``: what a caller can do with the Sunshine of a session that runs.
 
-It is the half of ``SessionManager`` that speaks to desktops; the other half speaks to Slurm.
+It is the part of ``SessionManager`` that speaks to desktops; ``moonlight_core.views`` looks at
+sessions, and the rest speaks to Slurm.
 """
 
 from __future__ import annotations

@@ -17,7 +17,13 @@ Nothing here knows about HTTP; ``moonlight_http`` maps these classes to status c
     │   ├── PairingUnderWay      the session is being paired already
     │   ├── TooManyPins          too many PINs were tried in a short time
     │   ├── ClientNotFound       no such paired client
-    │   └── CredentialsHidden    the site does not show Sunshine's password
+    │   ├── CredentialsHidden    the site does not show Sunshine's password
+    │   ├── ScreenshotsOff       the site makes no pictures of desktops
+    │   ├── ScreenshotUnavailable  this session cannot make one
+    │   ├── TooManyScreenshots   another one was wanted a moment ago
+    │   └── LogNotFound          the session's log is not there
+    ├── ScreenshotFailed         a desktop made no picture, or nothing that could be shown
+    ├── FileUnreadable           a session's file may not be read, or is not what it should be
     ├── WaitTimeout              a session did not get where it was waited for
     ├── SessionEnded             a session ended while it was waited for
     ├── PairingInterrupted       the program stopped while a pairing was under way
@@ -194,6 +200,38 @@ class ClientNotFound(RequestError):
 
 class CredentialsHidden(RequestError):
     """Raised when the site has chosen not to show the password of Sunshine's web interface."""
+
+
+class ScreenshotsOff(RequestError):
+    """Raised when the site has chosen to make no pictures of desktops."""
+
+
+class ScreenshotUnavailable(RequestError):
+    """Raised when a session cannot make a picture of its desktop."""
+
+
+class TooManyScreenshots(RequestError):
+    """Raised when pictures are wanted too often; ``retry_after_s`` tells when the next may be."""
+
+    def __init__(self, session_id: str, retry_after_s: int) -> None:
+        self.session_id = session_id
+        self.retry_after_s = retry_after_s
+        super().__init__(
+            f"A picture of the session {session_id} was wanted a moment ago. Try again in "
+            f"{retry_after_s} s."
+        )
+
+
+class LogNotFound(RequestError):
+    """Raised when a session's log is not there, or not any more."""
+
+
+class ScreenshotFailed(MoonlightError):
+    """Raised when a desktop made no picture, or what it made is none."""
+
+
+class FileUnreadable(MoonlightError):
+    """Raised when a session's file may not be read by the service, or is no file of its user's."""
 
 
 class PairingInterrupted(MoonlightError):

@@ -248,10 +248,15 @@ class Follower:
         return True
 
     def _vouch(self, session: Session, job: SlurmJob) -> None:
-        """Let the job's AdminComment say what the record says: the mark, and the lease."""
-        mark = bus.Mark.of_session(attrs.evolve(session, restart_count=job.restart_count)).text()
-        if job.admin_comment != mark:
-            self._gateway.set_admin_comment(job.job_id, mark)
+        """Let the job's AdminComment say what the record says: mark, lease and wishes."""
+        mark = bus.Mark.of_session(attrs.evolve(session, restart_count=job.restart_count))
+        if job.admin_comment == mark.text():
+            return
+        self._gateway.set_admin_comment(job.job_id, mark.text())
+        before, report = bus.Mark.of_job(job), bus.Report.of_job(job)
+        wishes = before.wishes if before else {}
+        if report is not None and report.hears and mark.wishes != wishes:
+            self._gateway.wake(job.job_id)
 
     def _is_about(self, report: bus.Report, session: Session) -> bool:
         return (

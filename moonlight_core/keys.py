@@ -3,6 +3,7 @@
     moonlight:session:<id>           hash    the record of a session; expires a while after its end
     moonlight:session:<id>:pairing   hash    how the last pairing went or goes; expires
     moonlight:session:<id>:pins      list    when PINs were last tried, Unix seconds; expires
+    moonlight:session:<id>:picture   string  set while no other picture may be made; expires
     moonlight:sessions               zset    ids of all records, by time of creation, Unix seconds
     moonlight:sessions:live          zset    ids of sessions that have not ended
     moonlight:user:<user>:sessions   zset    ids of a user's records
@@ -42,6 +43,11 @@ def pairing(session_id: str) -> str:
 def pins(session_id: str) -> str:
     """When PINs were tried on a session's Sunshine."""
     return f"{PREFIX}session:{session_id}:pins"
+
+
+def picture(session_id: str) -> str:
+    """That a picture of a session's desktop was made a moment ago."""
+    return f"{PREFIX}session:{session_id}:picture"
 
 
 def user_sessions(username: str) -> str:

@@ -78,11 +78,9 @@ class SessionManager(SessionViews):
         new_id: Callable[[str, str | None], str] = new_session_id,
         resolve_user: Callable[..., User] = find_user,
     ) -> None:
-        super().__init__(settings, store, service_secret)
-        self._gateway = gateway
+        super().__init__(settings, store, gateway, service_secret, resolve_user=resolve_user)
         self._clock = clock
         self._new_id = new_id
-        self._resolve_user = resolve_user
         self._reconciler = Reconciler(settings, store, gateway, clock=clock)
         self._submission = Submission(store, gateway, self._reconciler, self._now)
         self._script = batch_script()

@@ -67,6 +67,13 @@ class ServiceSettings:
     show_credentials: bool = option(
         default=True, help_text="whether users see the password of their Sunshine's web interface"
     )
+    screenshots: bool = option(
+        default=True, help_text="whether users get pictures of their desktops, for a dashboard"
+    )
+    screenshot_every_s: int = option(5, "seconds for which a picture is kept and none is made")
+    administrators_look: bool = option(
+        default=False, help_text="whether administrators get others' pictures and logs"
+    )
 
 
 @attrs.frozen(kw_only=True)

@@ -259,6 +259,7 @@ def _bound_faults(settings: Settings) -> list[str]:
         "[service] waiting": service.waiting,
         "[service] reconcile_interval_s": service.reconcile_interval_s,
         "[service] max_body_bytes": service.max_body_bytes,
+        "[service] screenshot_every_s": service.screenshot_every_s,
         "[redis] timeout_s": settings.redis.timeout_s,
         "[slurm] deadline_s": settings.slurm.deadline_s,
         "[slots] wait_s": slots.wait_s,

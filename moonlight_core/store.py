@@ -290,6 +290,14 @@ class SessionStore:
         """Within this, a Redis that was away a moment ago is asked all the same."""
         return insist(self._redis)
 
+    def claim_picture(self, session_id: str, every_s: int) -> int:
+        """Seconds to wait until a picture of a session may be made; 0: now, and it is claimed."""
+        with redis_errors():
+            key = keys.picture(session_id)
+            if self._redis.set(key, "1", nx=True, ex=every_s):
+                return 0
+            return max(1, self._redis.ttl(key))
+
     def nudge(self) -> None:
         """Ask every service for a round of reconcile at once."""
         with redis_errors():

@@ -25,6 +25,7 @@ from moonlight_http.request_id import HEADER, RequestIds
 from moonlight_http.requests import BodyLimit
 from moonlight_http.resources import Health, Images, SessionById, Sessions
 from moonlight_http.tokens import TokenIdentity
+from moonlight_http.views import Log, Screenshot
 from moonlight_http.waiting import Waiters
 
 if TYPE_CHECKING:
@@ -112,3 +113,5 @@ def _add_routes(
     app.add_route(f"{session}/clients", Clients(manager, gate))
     app.add_route(f"{session}/clients/{{uuid}}", ClientById(manager, gate))
     app.add_route(f"{session}/credentials", Credentials(manager))
+    app.add_route(f"{session}/log", Log(manager, gate))
+    app.add_route(f"{session}/screenshot", Screenshot(manager, gate))

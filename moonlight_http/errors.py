@@ -34,6 +34,12 @@ TABLE: Mapping[type[errors.MoonlightError], tuple[str, str]] = {
     errors.TooManyPins: (falcon.HTTP_429, "too_many_pins"),
     errors.ClientNotFound: (falcon.HTTP_404, "client_not_found"),
     errors.CredentialsHidden: (falcon.HTTP_403, "disabled"),
+    errors.ScreenshotsOff: (falcon.HTTP_403, "disabled"),
+    errors.ScreenshotUnavailable: (falcon.HTTP_409, "screenshot_unavailable"),
+    errors.TooManyScreenshots: (falcon.HTTP_429, "too_many_screenshots"),
+    errors.ScreenshotFailed: (falcon.HTTP_502, "screenshot_failed"),
+    errors.LogNotFound: (falcon.HTTP_404, "log_not_found"),
+    errors.FileUnreadable: (falcon.HTTP_502, "file_unreadable"),
     errors.PairingInterrupted: (falcon.HTTP_503, "service_stopping"),
     errors.SunshineUnreachable: (falcon.HTTP_503, "sunshine_unreachable"),
     errors.SunshineError: (falcon.HTTP_502, "sunshine_unusable"),
@@ -95,7 +101,7 @@ def _on_core_error(
             resp.set_header("Retry-After", str(error.retry_after_s))
     if isinstance(error, errors.NoClientWaiting):
         data["address"] = error.address
-    if isinstance(error, errors.TooManyPins):
+    if isinstance(error, (errors.TooManyPins, errors.TooManyScreenshots)):
         resp.set_header("Retry-After", str(error.retry_after_s))
     if status == falcon.HTTP_500:
         _log.error("unexpected error", exc_info=error)

@@ -9,6 +9,7 @@ from moonlight_core.cli import (
     completion,
     configuration,
     images,
+    looking,
     nodes,
     pairing,
     service,
@@ -18,7 +19,7 @@ from moonlight_core.cli import (
 from moonlight_core.cli.command import Commands, common_options
 from moonlight_core.cli.exits import MEANINGS
 
-GROUPS = (sessions, pairing, images, nodes, upkeep, configuration, service, completion)
+GROUPS = (sessions, looking, pairing, images, nodes, upkeep, configuration, service, completion)
 """The modules with commands, in the order of the help page."""
 
 
