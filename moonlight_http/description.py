@@ -13,7 +13,9 @@ import attrs
 import falcon
 
 from moonlight_core.models import INTERNAL_FIELDS, PairingStatus, Session, Status
+from moonlight_core.session_log import MOST_LINES
 from moonlight_http.openapi import Codes, Schema, many, operation, parameter, record, reference
+from moonlight_http.views import DEFAULT_LINES
 from moonlight_http.waiting import DEFAULT_WAIT_S, LONGEST_WAIT_S
 
 if TYPE_CHECKING:
@@ -92,6 +94,8 @@ def describe(settings: Settings, prefix: str) -> Schema:
             f"{prefix}/sessions/{{session_id}}/clients": _clients(),
             f"{prefix}/sessions/{{session_id}}/clients/{{uuid}}": _client(),
             f"{prefix}/sessions/{{session_id}}/credentials": _credentials(),
+            f"{prefix}/sessions/{{session_id}}/log": _log(),
+            f"{prefix}/sessions/{{session_id}}/screenshot": _screenshot(),
         },
         "components": {
             "schemas": _schemas(),
@@ -301,6 +305,44 @@ def _credentials() -> Schema:
             {409: ("session_not_running",)}, _STORE,
         ),
     }  # fmt: skip
+
+
+def _log() -> Schema:
+    log = record(
+        session_id={"type": "string"},
+        lines=many({"type": "string"}),
+        complete={"type": "boolean"},
+        size_bytes={"type": "integer"},
+        path={"type": "string"},
+    )
+    tail = {"type": "integer", "minimum": 1, "maximum": MOST_LINES, "default": DEFAULT_LINES}
+    return {
+        "parameters": [{"$ref": "#/components/parameters/session_id"}],
+        "get": operation(
+            "getLog", "The last lines of what the session's job printed", {200: log}, _IDENTITY,
+            _PARAMETER, {404: (*_SESSION[404], "log_not_found")}, _STORE,
+            {502: ("file_unreadable",), 503: ("busy",)},
+        )
+        | {"parameters": [parameter("tail", "query", tail)]},
+    }  # fmt: skip
+
+
+def _screenshot() -> Schema:
+    described = operation(
+        "getScreenshot", "A picture of the desktop, a few seconds old at most", {}, _IDENTITY,
+        {
+            403: ("disabled",),
+            409: ("session_not_running", "screenshot_unavailable"),
+            429: ("too_many_screenshots",),
+            502: ("screenshot_failed", "file_unreadable"),
+            503: ("busy", "slurm_unavailable"),
+        }, _SESSION, _STORE,
+    )  # fmt: skip
+    described["responses"]["200"] = {"description": "OK", "content": {falcon.MEDIA_PNG: {}}}
+    return {
+        "parameters": [{"$ref": "#/components/parameters/session_id"}],
+        "get": described,
+    }
 
 
 def _schemas() -> dict[str, Schema]:

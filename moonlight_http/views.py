@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from moonlight_core import SessionManager
     from moonlight_http.pairings import Gate
 
-_DEFAULT_LINES = 200
+DEFAULT_LINES = 200
 
 
 class Log:
@@ -30,7 +30,7 @@ class Log:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, session_id: str) -> None:
         """The last ``tail`` lines."""
-        tail = whole_number(req, "tail", least=1, most=MOST_LINES) or _DEFAULT_LINES
+        tail = whole_number(req, "tail", least=1, most=MOST_LINES) or DEFAULT_LINES
         # A file server may hang.
         with self._gate.enter(req.context.caller.name):
             log = self._manager.log(session_id, tail=tail, user=_looker(req, self._manager))
