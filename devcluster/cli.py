@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from devcluster import (
+    bench,
     head,
     layout,
     lock,
@@ -37,6 +38,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _AFTER_INTERRUPT = {
     "up": "Interrupted. What was finished is kept; ./dev up carries on.",
     "test": "Interrupted. The cluster stays as it is; ./dev down stops it.",
+    "bench": "Interrupted. The cluster stays as it is; ./dev down stops it.",
     "down": "Interrupted. ./dev down carries on.",
 }
 
@@ -75,6 +77,19 @@ def make_parser() -> argparse.ArgumentParser:
     test.add_argument(
         "--slow", action="store_true", help="also the tests marked slow: load, crashes, fuzzing"
     )
+
+    measure = commands.add_parser(
+        "bench",
+        help="measure how fast it is, beside a baseline",
+        description="Measure how fast it is, on the cluster, which is started when needed; the "
+        "cluster's own service stands still meanwhile. docs/performance.md tells what is measured.",
+    )
+    _add_sources(measure)
+    measure.add_argument(
+        "--long", action="store_true", help="more and longer; writes docs/performance.md"
+    )
+    measure.add_argument("--json", action="store_true", help="print the figures as JSON at the end")
+    measure.add_argument("names", nargs="*", metavar="NAME", help="only these measurements")
 
     shell = commands.add_parser(
         "shell",
@@ -158,6 +173,8 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
             return _up(paths, options)
         case "test":
             return _test(paths, options, rest)
+        case "bench":
+            return _bench(paths, options)
         case "shell":
             return tools.shell(options.machine, rest)
         case "logs":
@@ -195,17 +212,31 @@ def _bring_up(
 
 
 def _test(paths: layout.Paths, options: argparse.Namespace, rest: list[str]) -> int:
+    holder, host = _with_test_tools(paths, options)
+    return testing.run(holder, host, lint=not options.no_lint, slow=options.slow, arguments=rest)
+
+
+def _bench(paths: layout.Paths, options: argparse.Namespace) -> int:
+    holder, host = _with_test_tools(paths, options)
+    return bench.run(
+        paths, holder, host, long=options.long, as_json=options.json, names=options.names
+    )
+
+
+def _with_test_tools(
+    paths: layout.Paths, options: argparse.Namespace
+) -> tuple[Holder, machine.Machine]:
     progress = Progress(paths.logs)
     runner = Runner()
     holder = _bring_up(paths, options, progress, runner)
     host = machine.read(options.debian_mirror)
     root = store.kept(paths.cache / "roots", rootfs.root_key(host))
     if root is None:
-        raise DevError("The root file system has just been removed.", "Run ./dev test again.")
+        raise DevError("The root file system has just been removed.", "Run it again.")
     inside = head.Inside(holder, host, runner)
-    with lock.exclusive("test", progress):
+    with lock.exclusive(options.command, progress):
         service.provide_test_tools(paths, root, inside, progress)
-    return testing.run(holder, host, lint=not options.no_lint, slow=options.slow, arguments=rest)
+    return holder, host
 
 
 def _down(paths: layout.Paths, options: argparse.Namespace) -> int:

@@ -26,6 +26,11 @@ def run(holder: Holder, host: Machine, *, lint: bool, slow: bool, arguments: lis
         *(["--slow"] if slow else []),
         *arguments,
     ]
+    return run_on_head(holder, host, script)
+
+
+def run_on_head(holder: Holder, host: Machine, script: list[str]) -> int:
+    """Run a program of ours on this terminal; Ctrl-C reaches it, and it may tidy up."""
     process = subprocess.Popen(
         [*DIE_WITH_PARENT, *head.inside(holder.pid, [*DIE_WITH_PARENT, *script])],
         stdin=subprocess.DEVNULL,
@@ -35,8 +40,8 @@ def run(holder: Holder, host: Machine, *, lint: bool, slow: bool, arguments: lis
     try:
         return process.wait()
     except KeyboardInterrupt:
-        # To everybody but nsenter, whose death would be the death of all: pytest's fixtures shall
-        # end what they started.
+        # To everybody but nsenter, whose death would be the death of all: pytest's fixtures, and
+        # whatever else there is, shall end what they started.
         for pid in proc.group_members(process.pid):
             if pid != process.pid:
                 with suppress(ProcessLookupError):

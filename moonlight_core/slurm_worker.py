@@ -67,6 +67,12 @@ class WorkerGateway:
         self._slurmdbd = _Peer("slurmdbd")
         self._closed = threading.Event()
 
+    def start(self) -> None:
+        """Start the workers now, so that the first callers need not wait for it."""
+        idle = [self._idle.get() for _ in range(_WORKERS)]
+        for worker in idle:
+            self._idle.put(worker or _Worker(self._conf))
+
     def submit(self, spec: JobSpec) -> int:
         """See ``SlurmGateway.submit``."""
         answer: int = self._call("submit", spec, unanswered=SubmitOutcomeUnknown)

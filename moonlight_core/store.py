@@ -10,33 +10,30 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
-from moonlight_core import keys, ports
+from moonlight_core import keys
 from moonlight_core.errors import QuotaExceeded
 from moonlight_core.events import EventFeed
-from moonlight_core.models import Lease, Session
+from moonlight_core.lease_store import CLASHES, NO_NODE, LeaseStore
 from moonlight_core.nudges import Nudges
 from moonlight_core.pairing_store import PairingStore
 from moonlight_core.records import RecordReader
 from moonlight_core.redis_client import insist, redis_errors
 from moonlight_core.scan_store import ScanStore
-from moonlight_core.shipped import lua_script
 from moonlight_core.slot_store import SlotStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
     from contextlib import AbstractContextManager
 
     import redis
-    from redis.commands.core import Script
 
     from moonlight_core.limits import Limits
+    from moonlight_core.models import Session
 
-_SCRIPTS = ("create", "update", "finish", "lease", "unlease", "restore")
-_CLASHES = " ".join(str(difference) for difference in sorted(ports.CLASHES))
-_NO_NODE = "-"
+_SCRIPTS = ("create", "update", "finish", "restore")
 
 
-class SessionStore:
+class SessionStore(LeaseStore):
     """The records of sessions and the leases on nodes.
 
     Every method raises ``StoreUnavailable`` when Redis cannot be reached and ``StoreRefused`` when
@@ -50,16 +47,12 @@ class SessionStore:
     """
 
     def __init__(self, client: redis.Redis) -> None:
-        self._redis = client
+        super().__init__(client, _SCRIPTS)
         self._records = RecordReader(client)
         self.pairings = PairingStore(client)
         self.feed = EventFeed(client)
         self.slots = SlotStore(client)
         self.scans = ScanStore(client)
-        self._scripts: Mapping[str, Script] = {
-            name: client.register_script(lua_script("revision") + lua_script(name))
-            for name in _SCRIPTS
-        }
 
     def ping(self) -> None:
         """Do nothing but find out whether Redis answers."""
@@ -180,7 +173,7 @@ class SessionStore:
                     keys.session(session.session_id),
                     keys.LIVE,
                     keys.user_live(session.username),
-                    keys.leases(session.slurm_node or _NO_NODE),
+                    keys.leases(session.slurm_node or NO_NODE),
                 ],
                 [
                     session.session_id,
@@ -190,63 +183,6 @@ class SessionStore:
                     _message(session, changes),
                     *_changes(session, changes),
                 ],
-            )
-        )
-
-    def lease(
-        self, session: Session, node: str, displays: Sequence[int], base_ports: Sequence[int]
-    ) -> Lease | None:
-        """Take a slot on a node for a session, in one step that cannot be taken twice.
-
-        Args:
-            session: the session as it was read.
-            node: Slurm's name of the node.
-            displays: X displays that may be given, the preferred ones first.
-            base_ports: base ports that may be given, the preferred ones first.
-
-        Returns:
-            the lease (the same again if the session has one there); None when no slot is free, or
-            when somebody else changed the record meanwhile.
-        """
-        answer = self._run(
-            "lease",
-            [
-                keys.session(session.session_id),
-                keys.leases(node),
-                keys.blocked(node),
-                keys.NODES,
-            ],
-            [
-                session.session_id,
-                session.revision,
-                node,
-                _CLASHES,
-                len(displays),
-                *displays,
-                *base_ports,
-            ],
-        )
-        if answer[0] != 1:
-            return None
-        return Lease(node=node, display_num=answer[1], sunshine_port=answer[2])
-
-    def unlease(self, session: Session, *, block: Sequence[str] = (), block_s: int = 0) -> bool:
-        """Take a session's slot back and keep what is in ``block`` out of use for ``block_s``.
-
-        Args:
-            session: the session as it was read, with its lease.
-            block: ``display:<n>`` and ``port:<base port>`` words.
-            block_s: seconds.
-
-        Returns:
-            whether it was done; False as for ``update``.
-        """
-        node = session.slurm_node or _NO_NODE
-        return bool(
-            self._run(
-                "unlease",
-                [keys.session(session.session_id), keys.leases(node), keys.blocked(node)],
-                [session.session_id, session.revision, block_s, *block],
             )
         )
 
@@ -267,7 +203,7 @@ class SessionStore:
                 keys.LIVE,
                 keys.user_sessions(session.username),
                 keys.user_live(session.username),
-                keys.leases(node or _NO_NODE),
+                keys.leases(node or NO_NODE),
                 keys.NODES,
             ],
             [
@@ -276,7 +212,7 @@ class SessionStore:
                 node,
                 f"{lease.display_num} {lease.sunshine_port}" if lease else "",
                 session.identity,
-                _CLASHES,
+                CLASHES,
                 *_pairs(session.to_record()),
             ],
         )
@@ -318,10 +254,6 @@ class SessionStore:
                 if expired:
                     self._redis.zrem(index, *expired)
         return sessions
-
-    def _run(self, name: str, names: list[str], args: Sequence[Any]) -> Any:
-        with redis_errors():
-            return self._scripts[name](keys=names, args=list(args))
 
 
 def _pairs(record: Mapping[str, str]) -> list[str]:

@@ -75,6 +75,7 @@ def main(argv: list[str] | None = None) -> int:
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
+    gateway.start()
     loop = threading.Thread(
         target=_reconcile_loop,
         args=(manager, stop, service.reconcile_interval_s),

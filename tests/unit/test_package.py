@@ -38,9 +38,17 @@ def imports(name: str) -> list[str]:
 
 
 def test_outside_systems_have_one_door_each() -> None:
-    """One imports pyslurm, eight know redis-py, one calls Sunshine, moonlight_http alone serves."""
+    """One imports pyslurm, nine know redis-py, one calls Sunshine, moonlight_http alone serves."""
     assert imports("pyslurm") == ["moonlight_core/slurm.py"]
-    stores = ["events", "nudges", "pairing_store", "records", "redis_client", "scan_store"]
+    stores = [
+        "events",
+        "lease_store",
+        "nudges",
+        "pairing_store",
+        "records",
+        "redis_client",
+        "scan_store",
+    ]
     stores += ["slot_store", "store"]
     assert imports("redis") == [f"moonlight_core/{name}.py" for name in stores]
     assert imports("(http|ssl)") == ["moonlight_core/sunshine.py"]
