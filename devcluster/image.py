@@ -20,6 +20,8 @@ _BUILDER_ID = 1500
 _DEFINITIONS = "definitions"
 _STANDIN = "tests/sunshine_standin"
 _CACHE_INSIDE = "/var/cache/moonlight-dev/images"
+#: What the image is made of, below definitions/: another image's definition changes nothing here.
+_INGREDIENTS = ("build", "check-definition", "inputs.bash", f"sunshine_{layout.IMAGE_ID}.def")
 _NAMES = (f"sunshine_{layout.IMAGE_ID}.sif", f"sunshine_{layout.IMAGE_ID}.sif.json")
 
 
@@ -27,7 +29,7 @@ def image_key(host: Machine, sunshine_deb: Path | None) -> str:
     """The name of the image that this checkout would build."""
     return key_of(
         host.mirror,
-        layout.CHECKOUT / _DEFINITIONS,
+        [layout.CHECKOUT / _DEFINITIONS / name for name in _INGREDIENTS],
         sunshine_deb or layout.CHECKOUT / _STANDIN,
     )
 

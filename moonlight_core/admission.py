@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from moonlight_core.images import Image
     from moonlight_core.limits import Limits
     from moonlight_core.models import SessionRequest
+    from moonlight_core.users import User
 
 _KEY = re.compile(r"[!-~ ]{1,255}")
 _SMALLEST_SIDE = 320
@@ -41,12 +42,12 @@ def check_idempotency_key(key: object) -> None:
         )
 
 
-def choose_image(images: Mapping[str, Image], image_id: str | None) -> Image:
-    """The image of that id, or the default one.
+def choose_image(images: Mapping[str, Image], image_id: str | None, user: User) -> Image:
+    """The image of that id, or the default one, for a session of ``user``.
 
     Raises:
         ImageNotFound: there is none.
-        ImageUnavailable: its file is missing or cannot be read.
+        ImageUnavailable: its file is missing, or the user cannot read it.
     """
     if image_id is None:
         image = next(image for image in images.values() if image.default)
@@ -55,10 +56,10 @@ def choose_image(images: Mapping[str, Image], image_id: str | None) -> Image:
     else:
         told = f"There is no image {shown(image_id)}; there are {', '.join(images)}."
         raise ImageNotFound(told)
-    if not image.available:
+    if not image.available_to(user):
         raise ImageUnavailable(
-            f"The image {image.id} ({image.name}) is not available: its file is missing or "
-            "cannot be read. Choose another one, or tell the administrators."
+            f"The image {image.id} ({image.name}) is not available to {user.name}: its file is "
+            "missing or cannot be read. Choose another one, or tell the administrators."
         )
     return image
 

@@ -43,6 +43,7 @@ class JobSpec:
         gres: GRES by name, for each node.
         time_limit_min: time limit in minutes.
         warn_s: seconds before the time limit at which the script gets SIGUSR1.
+        node: the node it must run on; empty for Slurm's choice.
     """
 
     name: str
@@ -62,6 +63,7 @@ class JobSpec:
     gres: Mapping[str, int]
     time_limit_min: int
     warn_s: int = 300
+    node: str = ""
 
 
 @attrs.frozen(kw_only=True)

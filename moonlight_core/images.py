@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from pathlib import Path  # noqa: TC003 - attrs tells the type of a field by it
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from moonlight_core.values import convert
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from moonlight_core.users import User
 
 _ID = re.compile(r"[a-z0-9][a-z0-9_]{0,31}")
 _ENCODERS = ("software", "nvenc", "vaapi")
@@ -78,6 +81,32 @@ class Image:
     def available(self) -> bool:
         """Whether the image file is there and can be read from here."""
         return self.sif.is_file() and os.access(self.sif, os.R_OK)
+
+    def available_to(self, user: User) -> bool:
+        """Whether the image file is there and ``user``, as whom a session would run, can read it.
+
+        Where access is told by a POSIX ACL, not by the mode, it is taken for readable.
+        """
+        groups = frozenset(os.getgrouplist(user.name, user.gid))
+        return self.sif.is_file() and all(
+            _open_to(part, user.uid, groups) for part in (*reversed(self.sif.parents), self.sif)
+        )
+
+
+def _open_to(path: Path, uid: int, groups: frozenset[int]) -> bool:
+    try:
+        status = path.stat()
+        if "system.posix_acl_access" in os.listxattr(path):
+            return True
+    except OSError:
+        return False
+    # Read of a file and search of a directory, as the kernel decides: by the first class that fits.
+    wanted = stat.S_IXOTH if stat.S_ISDIR(status.st_mode) else stat.S_IROTH
+    if status.st_uid == uid:
+        wanted <<= 6
+    elif status.st_gid in groups:
+        wanted <<= 3
+    return bool(status.st_mode & wanted)
 
 
 def catalogue(document: Any, directory: Path) -> Mapping[str, Image]:

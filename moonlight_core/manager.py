@@ -31,7 +31,7 @@ from moonlight_core.secret import read_secret
 from moonlight_core.session_id import new_session_id
 from moonlight_core.settings import Settings
 from moonlight_core.shipped import batch_script
-from moonlight_core.slots import node_slots
+from moonlight_core.site_view import SiteView
 from moonlight_core.slurm import PyslurmGateway
 from moonlight_core.store import SessionStore
 from moonlight_core.submission import Submission
@@ -43,11 +43,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from moonlight_core.gateway import SlurmGateway
-    from moonlight_core.images import Image
     from moonlight_core.nudges import Nudges
     from moonlight_core.reconcile import Round
     from moonlight_core.secret import Secret
-    from moonlight_core.slots import NodeSlots
     from moonlight_core.users import User
 
 _log = logging.getLogger(__name__)
@@ -60,7 +58,7 @@ def _utc_now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-class SessionManager(SessionViews):
+class SessionManager(SessionViews, SiteView):
     """Creates, finds, ends and repairs sessions; pairs clients with them.
 
     Safe to be shared by threads. Every method may raise ``StoreUnavailable`` when Redis is away;
@@ -108,10 +106,6 @@ class SessionManager(SessionViews):
             service_secret=read_secret(settings.service.secret_file),
         )
 
-    def images(self) -> list[Image]:
-        """The image catalogue."""
-        return list(self.settings.images.values())
-
     def create(
         self,
         user: str,
@@ -148,7 +142,7 @@ class SessionManager(SessionViews):
             name = ", ".join(sorted(unknown))
             raise InvalidRequest(name, f"A session has no {name} to choose.") from exc
         account = self._resolve_user(user, first_uid=self.settings.sessions.first_uid)
-        image = choose_image(self.settings.images, request.image_id)
+        image = choose_image(self.settings.images, request.image_id, account)
         limits = limits_for(account, image, self.settings.sessions, self.settings.limits)
         wanted = new_session(
             request,
@@ -279,16 +273,6 @@ class SessionManager(SessionViews):
             SlurmUnavailable: slurmctld is away; nothing was changed.
         """
         return self._reconciler.run()
-
-    def nodes(self) -> tuple[NodeSlots, ...]:
-        """The nodes of the partition and their slots: used, free, blocked.
-
-        Raises:
-            SlurmUnavailable: slurmctld is away.
-            SlurmRefused: the partition does not exist.
-        """
-        nodes = self._gateway.nodes(self.settings.slurm.partition)
-        return tuple(node_slots(self.settings, nodes, self._store.slots))
 
     def nudges(self) -> Nudges:
         """What to wait for between two rounds; see ``moonlight_core.nudges``."""

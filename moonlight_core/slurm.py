@@ -140,6 +140,7 @@ class PyslurmGateway:
             qos=spec.qos,
             account=spec.account or None,
             nodes=1,
+            required_nodes=spec.node or None,
             ntasks=1,
             cpus_per_task=spec.cpus,
             memory_per_node=f"{spec.memory_mb}M",

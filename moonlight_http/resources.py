@@ -46,8 +46,9 @@ class Images:
     def __init__(self, manager: SessionManager) -> None:
         self._manager = manager
 
-    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
-        """The catalogue."""
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """The catalogue, with what is available to the caller."""
+        available = self._manager.available_images(req.context.caller.name)
         resp.media = {
             "images": [
                 {
@@ -56,7 +57,7 @@ class Images:
                     "description": image.description,
                     "icon": image.icon,
                     "default": image.default,
-                    "available": image.available,
+                    "available": image.id in available,
                 }
                 for image in self._manager.images()
             ]

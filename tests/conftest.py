@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +22,6 @@ from moonlight_core.users import User
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 USERS = {"alice": 2001, "bob": 2002, "carol": 2003}
 
@@ -74,12 +75,21 @@ def secret() -> Secret:
 
 
 @pytest.fixture
-def make_settings(tmp_path: Path) -> Callable[..., Settings]:
+def image_dir() -> Iterator[Path]:
+    """A directory with an image file; unlike ``tmp_path`` it is open to users."""
+    with tempfile.TemporaryDirectory(prefix="moonlight-images-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "sunshine_xfce4.sif").touch(mode=0o644)
+        yield folder
+
+
+@pytest.fixture
+def make_settings(image_dir: Path) -> Callable[..., Settings]:
     """Settings of a document whose image file exists."""
-    (tmp_path / "sunshine_xfce4.sif").touch()
 
     def make(**document: dict[str, object]) -> Settings:
-        document["paths"] = {"images": str(tmp_path)} | document.get("paths", {})
+        document["paths"] = {"images": str(image_dir)} | document.get("paths", {})
         return Settings.from_mapping(document, {})
 
     return make

@@ -15,11 +15,26 @@ if TYPE_CHECKING:
 
 def register(commands: Commands) -> None:
     """Add the commands of this group."""
-    commands.add("images", _images, "list the images")
+    images = commands.add(
+        "images",
+        _images,
+        "list the images",
+        description="List the images of the catalogue. One is available when its file is there "
+        "and can be read by the user, as whom a session runs.",
+        examples=[("moonlight images --user alice", "as root: what alice can have")],
+    )
+    images.add_argument(
+        "--user", help="available to this user (default: to you, as root to the program)"
+    )
 
 
-def _images(context: Context, _arguments: argparse.Namespace) -> None:
+def _images(context: Context, arguments: argparse.Namespace) -> None:
     images = context.manager.images()
+    user = context.user_for(arguments.user)
+    if user is None:
+        available = frozenset(image.id for image in images if image.available)
+    else:
+        available = context.manager.available_images(user)
     if context.json:
         print_json(
             [
@@ -27,13 +42,21 @@ def _images(context: Context, _arguments: argparse.Namespace) -> None:
                     "id": image.id,
                     "name": image.name,
                     "default": image.default,
-                    "available": image.available,
+                    "available": image.id in available,
                 }
                 for image in images
             ]
         )
     else:
         print_table(
-            ("id", "name", "available"),
-            [[image.id, image.name, "yes" if image.available else "no"] for image in images],
+            ("id", "name", "default", "available"),
+            [
+                [
+                    image.id,
+                    image.name,
+                    "yes" if image.default else "",
+                    "yes" if image.id in available else "no",
+                ]
+                for image in images
+            ],
         )

@@ -8,6 +8,7 @@ from moonlight_core import __version__
 from moonlight_core.cli import (
     completion,
     configuration,
+    doctor,
     images,
     looking,
     nodes,
@@ -19,7 +20,18 @@ from moonlight_core.cli import (
 from moonlight_core.cli.command import Commands, common_options
 from moonlight_core.cli.exits import MEANINGS
 
-GROUPS = (sessions, looking, pairing, images, nodes, upkeep, configuration, service, completion)
+GROUPS = (
+    sessions,
+    looking,
+    pairing,
+    images,
+    nodes,
+    doctor,
+    upkeep,
+    configuration,
+    service,
+    completion,
+)
 """The modules with commands, in the order of the help page."""
 
 
