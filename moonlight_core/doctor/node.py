@@ -35,36 +35,36 @@ _MARK = "moonlight-doctor"
 
 # Key of the script: what it is called, what a failure means, how it is mended.
 _TRIED = {
-    "sandboxes": ("{paths.sandboxes}", "cannot be written", "Mount it there, mode 1777."),
-    "sessions": ("{paths.sessions}", "cannot be written", "Mount it there, mode 1777."),
+    "sandboxes": ("{paths.sandboxes}", "Cannot be written", "Mount it there, mode 1777."),
+    "sessions": ("{paths.sessions}", "Cannot be written", "Mount it there, mode 1777."),
     "home": (
         "home directory",
-        "the user's home is not there, so that desktops get an empty one and clients pair anew",
+        "The user's home is not there, so that desktops get an empty one and clients pair anew",
         "Mount the homes on the node.",
     ),
     "controller": (
         "slurmctld from there",
-        "jobs cannot report",
+        "Jobs cannot report",
         "Slurm's commands must work on the node: slurm.conf, munge, and the way to slurmctld.",
     ),
     "userns": (
         "user namespaces",
-        "ordinary users cannot make them, which Apptainer needs without set-uid",
+        "Ordinary users cannot make them, which Apptainer needs without set-uid",
         "sysctl user.max_user_namespaces=15000 (docs/operating.md: AppArmor); or apptainer-suid.",
     ),
     "fuse": (
         "FUSE",
-        "images cannot be mounted by users, and are unpacked at each start instead",
+        "Images cannot be mounted by users, and are unpacked at each start instead",
         "modprobe fuse; /dev/fuse has mode 666.",
     ),
-    "image": ("image", "cannot be read there", "Put the image on a file system the nodes share."),
-    "apptainer": ("Apptainer", "does not run the image", "Try it there by hand, as a user."),
+    "image": ("image", "Cannot be read there", "Put the image on a file system the nodes share."),
+    "apptainer": ("Apptainer", "Does not run the image", "Try it there by hand, as a user."),
     "x_server": (
         "X server",
-        "does not start in the image",
+        "Does not start in the image",
         "`apptainer test` of the image tells more.",
     ),
-    "dbus": ("D-Bus", "no session bus starts in the image", "The image needs dbus-daemon."),
+    "dbus": ("D-Bus", "No session bus starts in the image", "The image needs dbus-daemon."),
 }
 _ONLY_YELLOW = ("home", "fuse", "userns")
 
@@ -218,7 +218,7 @@ def _judged(site: Site, node: str, told: Mapping[str, str]) -> Iterator[Finding]
             yield green(subject, "It works.")
         else:
             say = yellow if key in _ONLY_YELLOW else red
-            yield say(subject, f"{failure} ({answer.removeprefix('failed: ')}).".capitalize(), mend)
+            yield say(subject, f"{failure} ({answer.removeprefix('failed: ')}).", mend)
     yield ports_finding(
         f"{node}: reserved ports",
         settings,

@@ -5,9 +5,12 @@ from __future__ import annotations
 import http.client
 import ipaddress
 import json
+import socket
 from typing import TYPE_CHECKING
 
 from moonlight_core.doctor.finding import Finding, green, red, yellow
+from moonlight_core.errors import SettingsError
+from moonlight_core.secret import read_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,8 +24,13 @@ _MANY_ADDRESSES = 256
 def answers(site: Site) -> Iterator[Finding]:
     """It runs, and is ours."""
     service = site.settings.service
-    subject = f"service on {service.host}:{service.port}"
-    connection = http.client.HTTPConnection(service.host, service.port, timeout=_ANSWER_S)
+    connection: http.client.HTTPConnection
+    if service.host:
+        subject = f"service on {service.host}:{service.port}"
+        connection = http.client.HTTPConnection(service.host, service.port, timeout=_ANSWER_S)
+    else:
+        subject = f"service on {service.socket}"
+        connection = _UnixConnection(str(service.socket))
     try:
         connection.request("GET", "/health")
         document = json.loads(connection.getresponse().read())
@@ -47,35 +55,90 @@ def answers(site: Site) -> Iterator[Finding]:
         yield yellow(subject, f"It answers, and is {status}: {told}.", "Mend what it names.")
 
 
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over the service's socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=_ANSWER_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(_ANSWER_S)
+        self.sock.connect(self._path)
+
+
 def proxy(site: Site) -> Iterator[Finding]:
     """Who may say who is asking."""
     service = site.settings.service
-    networks = [ipaddress.ip_network(text, strict=False) for text in service.trusted_proxies]
-    wide = [str(network) for network in networks if network.num_addresses >= _MANY_ADDRESSES]
-    if wide:
-        yield red(
-            "trusted proxies",
-            f"[service] trusted_proxies has {', '.join(wide)}: everybody there may be anybody.",
-            "Name the proxy's own address.",
-        )
-    elif not networks:
-        yield yellow(
-            "trusted proxies",
-            "[service] trusted_proxies is empty: nobody can say who is asking by a header.",
-            "Name the proxy's address.",
-        )
+    if service.identity == "jwt":
+        yield _key(site)
     else:
-        yield green(
-            "trusted proxies",
-            f"The header {service.user_header} is taken from {', '.join(service.trusted_proxies)}.",
-        )
-    if not _is_loopback(service.host):
+        yield _trusted(site)
+    if service.host and not _is_loopback(service.host):
         yield yellow(
             "address",
             f"The service listens on {service.host}, which others than the proxy can reach.",
-            'Set [service] host = "127.0.0.1" behind a proxy on this machine, or let a firewall '
-            "allow the proxy alone.",
+            'Set [service] host = "127.0.0.1", or socket, behind a proxy on this machine; or let a '
+            "firewall allow the proxy alone.",
         )
+
+
+def _trusted(site: Site) -> Finding:
+    service = site.settings.service
+    subject = "trusted proxies"
+    networks = [ipaddress.ip_network(text, strict=False) for text in service.trusted_proxies]
+    wide = [str(network) for network in networks if network.num_addresses >= _MANY_ADDRESSES]
+    if wide:
+        return red(
+            subject,
+            f"[service] trusted_proxies has {', '.join(wide)}: everybody there may be anybody.",
+            "Name the proxy's own address, or set [service] proxy_secret_file.",
+        )
+    away = [str(network) for network in networks if not network.is_loopback]
+    if away and service.proxy_secret_file is None:
+        return yellow(
+            subject,
+            f"Whoever is on {', '.join(away)} may name any user: of another host the account that "
+            "asks cannot be known.",
+            "Set [service] proxy_secret_file, and let the proxy send it (docs/security.md).",
+        )
+    if service.proxy_secret_file is not None:
+        try:
+            read_secret(service.proxy_secret_file)
+        except SettingsError as exc:
+            return red(subject, exc.faults[0], "One line, owned by root, mode 600.")
+    if not networks and service.socket is None:
+        return yellow(
+            subject,
+            "[service] trusted_proxies is empty and there is no socket: nobody can say who asks.",
+            "Name the proxy's address, or set [service] socket.",
+        )
+    sources = [*service.trusted_proxies, *filter(None, [str(service.socket or "")])]
+    return green(
+        subject,
+        f"The header {service.user_header} is taken from the proxy alone ({', '.join(sources)}).",
+    )
+
+
+def _key(site: Site) -> Finding:
+    jwt = site.settings.jwt
+    path = jwt.key_file or jwt.jwks_file
+    shared = jwt.algorithm.startswith("HS") and jwt.key_file is not None
+    try:
+        if shared and path is not None:
+            read_secret(path)
+        elif path is not None:
+            path.read_bytes()
+    except SettingsError as exc:
+        return red("tokens", exc.faults[0], "One line, owned by root, mode 600.")
+    except OSError as exc:
+        return red(
+            "tokens",
+            f"The key that signs them cannot be read: {path}: {exc.strerror}.",
+            "Put the portal's public key there, or set [jwt] key_file or jwks_file.",
+        )
+    return green("tokens", f"{jwt.algorithm}, of {jwt.issuer} for {jwt.audience}; key {path}.")
 
 
 def _is_loopback(host: str) -> bool:
