@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from moonlight_core import options
 from moonlight_core.errors import ImageNotFound, ImageUnavailable, InvalidRequest
+from moonlight_core.image_record import image_record
 from moonlight_core.models import Session
+from moonlight_core.sunshine_conf import input_of
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -18,9 +21,6 @@ if TYPE_CHECKING:
     from moonlight_core.users import User
 
 _KEY = re.compile(r"[!-~ ]{1,255}")
-_SMALLEST_SIDE = 320
-_LARGEST_SIDE = 7680
-_MOST_FPS = 240
 _LONGEST_SHOWN = 60
 
 
@@ -75,7 +75,7 @@ def new_session(
     """The first state of a session.
 
     Raises:
-        InvalidRequest: a size is no whole number or outside its limits.
+        InvalidRequest: a size is no whole number or outside its limits, or an option cannot be had.
     """
 
     def chosen(name: str, least: int, most: int) -> int:
@@ -90,6 +90,8 @@ def new_session(
             raise InvalidRequest(name, told, limit=most)
         return value
 
+    record = image_record(image.sif)
+    gpus = chosen("gpus", 0, limits.max_gpus)
     return Session(
         session_id=session_id,
         username=request.username,
@@ -97,11 +99,16 @@ def new_session(
         image_name=image.name,
         cpus=chosen("cpus", 1, limits.max_cpus),
         memory_gb=chosen("memory_gb", 1, limits.max_memory_gb),
-        gpus=chosen("gpus", 0, limits.max_gpus),
+        gpus=gpus,
         hours=chosen("hours", 1, limits.max_hours),
-        width=chosen("width", _SMALLEST_SIDE, _LARGEST_SIDE),
-        height=chosen("height", _SMALLEST_SIDE, _LARGEST_SIDE),
-        fps=chosen("fps", 1, _MOST_FPS),
+        width=chosen("width", options.SMALLEST_SIDE, limits.max_width),
+        height=chosen("height", options.SMALLEST_SIDE, limits.max_height),
+        fps=chosen("fps", 1, limits.max_fps),
+        sunshine_version=record.sunshine_version,
+        input=input_of(record.sunshine_version),
+        **options.chosen(
+            request, image, record, gpus=gpus, max_bitrate_kbps=limits.max_bitrate_kbps
+        ),
         reason="Being submitted to Slurm.",
         created_at=created_at,
     )

@@ -3,10 +3,11 @@
 Service to job, in AdminComment, which only root and SlurmUser may write:
 
     moonlight:<session id> image=<image id> identity=<n> cpus=<n> memory_gb=<n> gpus=<n> hours=<n>
-        width=<n> height=<n> fps=<n> idle_minutes=<n>
+        width=<n> height=<n> fps=<n> idle_minutes=<n> [<option>=<value> …]
         [node=<node> display=<n> port=<base port> restart=<n>] [ends=<time>] [end=<why>] [shot=<n>]
 
-It is the mark by which the service vouches for the job, and enough to rebuild the record from. The
+It is the mark by which the service vouches for the job, and enough to rebuild the record from; of
+the options (``moonlight_core.options``) those are in it that are no lists and not as usual. The
 part from node to restart is the lease for one start of the job: a requeued job keeps its id and
 AdminComment, but must not use the slot of its earlier life. The rest are wishes, heard at once by a
 script that SIGUSR2 wakes (``SlurmGateway.wake``):
@@ -32,6 +33,7 @@ import attrs
 
 from moonlight_core.gateway import COMMENT_PREFIX
 from moonlight_core.models import SESSION_ID, Lease
+from moonlight_core.options import OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,10 +45,13 @@ _LONGEST_REASON = 500
 _LONGEST_LOG = 4000
 _LONGEST_REPORT = 16384
 _WORD = re.compile(r"[a-z][a-z_]{0,39}")
+_VERSION = re.compile(r"[0-9][0-9A-Za-z.+-]{0,39}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NUMBERS = ("identity", "cpus", "memory_gb", "gpus", "hours", "width", "height", "fps")
 # Numbers that marks of earlier versions lack.
 _LATER_NUMBERS = ("idle_minutes",)
+_OPTIONS = tuple(name for name, option in OPTIONS.items() if option.kind is not tuple)
+_WORD_OF_OPTION = re.compile(r"[!-~]{1,64}")
 _LEASE = ("node", "display", "port", "restart")
 _FIRST_WORD = re.compile(rf"{COMMENT_PREFIX}(?P<session_id>{SESSION_ID.pattern})")
 _NUMBER = re.compile(r"\d{1,10}")
@@ -62,8 +67,9 @@ _WISHES = {
 class Mark:
     """What the service once wrote into a job's AdminComment.
 
-    ``numbers`` holds attributes of the session by their names; ``lease`` is for
-    the start of the job that ``restart_count`` tells; ``wishes`` are what the script is to do.
+    ``numbers`` and ``options`` hold attributes of the session by their names, ``options`` as in its
+    record; ``lease`` is for the start of the job that ``restart_count`` tells; ``wishes`` are what
+    the script is to do.
     """
 
     session_id: str
@@ -71,6 +77,7 @@ class Mark:
     numbers: Mapping[str, int]
     lease: Lease | None = None
     restart_count: int = 0
+    options: Mapping[str, str] = attrs.field(factory=dict)
     wishes: Mapping[str, str] = attrs.field(factory=dict)
 
     @classmethod
@@ -89,6 +96,7 @@ class Mark:
             numbers={name: getattr(session, name) for name in _NUMBERS + _LATER_NUMBERS},
             lease=session.lease,
             restart_count=session.restart_count,
+            options=_options_of(session),
             wishes=wishes if session.lease else {},
         )
 
@@ -114,6 +122,7 @@ class Mark:
             numbers={name: int(number) for name, number in numbers.items()},
             lease=lease,
             restart_count=restart,
+            options={name: words[name] for name in _OPTIONS if name in words},
             wishes={
                 name: words[name]
                 for name, form in _WISHES.items()
@@ -124,7 +133,9 @@ class Mark:
     def text(self) -> str:
         """The AdminComment."""
         words = [f"{COMMENT_PREFIX}{self.session_id}", f"image={self.image_id}"]
-        words += [f"{name}={value}" for name, value in self.numbers.items()]
+        words += [
+            f"{name}={value}" for name, value in (*self.numbers.items(), *self.options.items())
+        ]
         if self.lease:
             words += [
                 f"node={self.lease.node}",
@@ -134,6 +145,17 @@ class Mark:
             ]
         words += [f"{name}={value}" for name, value in self.wishes.items()]
         return " ".join(words)
+
+
+def _options_of(session: Session) -> dict[str, str]:
+    usual = {field.name: field.default for field in attrs.fields(type(session))}
+    record = session.to_record()
+    return {
+        name: record[name]
+        for name in _OPTIONS
+        # An AdminComment is one line, and a word of it has no spaces.
+        if getattr(session, name) != usual[name] and _WORD_OF_OPTION.fullmatch(record[name])
+    }
 
 
 def _lease_of(words: Mapping[str, str]) -> tuple[Lease | None, int]:
@@ -160,6 +182,13 @@ class Report:
         cert_sha256: with ``ready``: SHA-256 of the certificate of the session's Sunshine, in
             hexadecimal.
         hears: whether the script can be woken; the signal would end one that does not know it.
+        code: with ``failed``: why, in a word.
+        sunshine_version: Sunshine's version, as it tells it.
+        uinput: whether there is a /dev/uinput in the container; None if it is not said.
+        clients: Moonlight clients that stream now.
+        seen: Unix seconds at which one last came or went.
+        stream: ``busy`` while an application is open in Moonlight, else ``free``.
+        restarts: how often Sunshine was started again.
     """
 
     phase: str
@@ -171,6 +200,13 @@ class Report:
     restart_count: int = 0
     cert_sha256: str | None = None
     hears: bool = False
+    code: str | None = None
+    sunshine_version: str | None = None
+    uinput: bool | None = None
+    clients: int | None = None
+    seen: int | None = None
+    stream: str | None = None
+    restarts: int = 0
 
     @classmethod
     def of_job(cls, job: SlurmJob) -> Report | None:
@@ -183,10 +219,10 @@ class Report:
             document = json.loads(text)
         except (ValueError, RecursionError):
             return None
-        phase = document.get("phase")
-        if not isinstance(phase, str) or not _WORD.fullmatch(phase):
+        phase = _matching(document.get("phase"), _WORD)
+        if phase is None:
             return None
-        busy, cert = document.get("busy"), document.get("cert")
+        busy, uinput, stream = (document.get(name) for name in ("busy", "uinput", "stream"))
         return cls(
             phase=phase,
             reason=_text(document.get("reason"), _LONGEST_REASON),
@@ -195,8 +231,15 @@ class Report:
             display_num=_number(document.get("display")),
             sunshine_port=_number(document.get("port")),
             restart_count=_number(document.get("restart")) or 0,
-            cert_sha256=cert if isinstance(cert, str) and _SHA256.fullmatch(cert) else None,
+            cert_sha256=_matching(document.get("cert"), _SHA256),
             hears=document.get("hears") == 1,
+            code=_matching(document.get("code"), _WORD),
+            sunshine_version=_matching(document.get("version"), _VERSION),
+            uinput={"yes": True, "no": False}.get(uinput) if isinstance(uinput, str) else None,
+            clients=_fact(document.get("clients"), 1 << 10),
+            seen=_fact(document.get("seen"), 1 << 33),
+            stream=stream if stream in ("free", "busy") else None,
+            restarts=_fact(document.get("restarts"), 1 << 10) or 0,
         )
 
 
@@ -211,6 +254,16 @@ def _text(value: object, longest: int) -> str | None:
     # Keep line ends; everything else that a terminal might obey is shown as a question mark.
     shown = "".join(c if c == "\n" or c.isprintable() else "?" for c in value[-longest:])
     return shown.strip()
+
+
+def _matching(value: object, form: re.Pattern[str]) -> str | None:
+    return value if isinstance(value, str) and form.fullmatch(value) else None
+
+
+def _fact(value: object, most: int) -> int | None:
+    # The script writes what it has come to know as text.
+    text = _matching(value, _NUMBER)
+    return int(text) if text is not None and int(text) < most else None
 
 
 def _number(value: object) -> int | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from moonlight_core.images import Image
 from moonlight_core.settings import GROUPS, Settings, config_path
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def effective(
     ]
     for image in settings.images.values():
         table = document.get("images", {}).get(image.id, {})
+        usual = attrs.asdict(Image(id=image.id, name="", sif=image.sif), recurse=False)
         for field in attrs.fields(type(image)):
             if field.name == "id":
                 continue
@@ -73,7 +75,7 @@ def effective(
                 Effective(
                     name=f"[images.{image.id}] {field.name}",
                     value=_plain(getattr(image, field.name)),
-                    default=None if field.default is attrs.NOTHING else _plain(field.default),
+                    default=None if field.default is attrs.NOTHING else _plain(usual[field.name]),
                     source=FILE if field.name in table else DEFAULT,
                     help="",
                 )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from moonlight_core import bus, ending, explain, progress
+from moonlight_core import bus, ending, explain, progress, telling
 from moonlight_core.errors import SlurmError
 from moonlight_core.leasing import SlotChoice
 from moonlight_core.models import Session, Status
@@ -108,6 +108,7 @@ class Follower:
             session,
             Status.STOPPED if session.status is Status.STOPPING else Status.FAILED,
             "The session never became a Slurm job: the submit was not completed. Ask for it again.",
+            "not_submitted",
         )
 
     def _forgotten(self, session: Session) -> bool:
@@ -133,6 +134,7 @@ class Follower:
             session,
             Status.STOPPED if session.status is Status.STOPPING else Status.FAILED,
             f"Slurm no longer knows the job, and {asked}.",
+            "job_lost",
         )
 
     def _follow(
@@ -210,14 +212,8 @@ class Follower:
             return seen | {"phase": "suspended", "reason": explain.SUSPENDED}
         if stage is Stage.UNKNOWN:
             return seen | {"reason": f"Slurm says {job.state}, which we do not know."}
-        if report is not None and report.phase == "ready" and session.lease is not None:
-            return seen | {
-                "status": Status.RUNNING,
-                "phase": "preempting" if job.preempted_at else "ready",
-                "reason": explain.preempting(job) or report.reason,
-                "ready_at": session.ready_at or self._clock(),
-                "cert_sha256": report.cert_sha256,
-            }
+        if (running := telling.running(session, job, report, self._clock())) is not None:
+            return seen | running
         return seen | {
             "status": Status.STARTING,
             "phase": report.phase if report else "allocated",
@@ -288,19 +284,20 @@ class Follower:
         report = bus.Report.of_job(job)
         if report is not None and report.restart_count < job.restart_count:
             report = None
-        told = explain.how_it_ended(
+        how = explain.how_it_ended(
             session, job, report, self._node, asked_to=session.phase == CANCELLING
         )
         return self._end(
             session,
-            told.status,
-            told.reason,
+            how.status,
+            how.reason,
+            report.code if report and report.code else job.state.lower(),
             slurm_state=job.state,
             slurm_node=session.slurm_node or job.node,
             # Of a job that was cancelled in the queue, Slurm says that it started when it ended.
             started_at=session.started_at or (job.started_at if job.node else None),
             stopped_at=job.ended_at or self._clock(),
-            exit_code=told.exit_code,
+            exit_code=how.exit_code,
             log_tail=report.log if report else None,
         )
 
@@ -312,7 +309,9 @@ class Follower:
             return None
         return next((node for node in nodes if node.name == name), None)
 
-    def _end(self, session: Session, status: Status, reason: str, **changes: Any) -> bool:
+    def _end(
+        self, session: Session, status: Status, reason: str, code: str, **changes: Any
+    ) -> bool:
         _log.info("session %s ended (%s): %s", session.session_id, status, reason)
         return self._store.finish(
             session,
@@ -322,6 +321,9 @@ class Follower:
                 "phase": "ended",
                 "reason": reason,
                 "error": reason if status is Status.FAILED else None,
+                "error_code": code if status is Status.FAILED else None,
+                "clients_connected": None,
+                "stream_state": None,
                 "stopped_at": self._clock(),
             }
             | changes,

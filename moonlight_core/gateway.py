@@ -42,7 +42,7 @@ class JobSpec:
         memory_mb: memory in MiB.
         gres: GRES by name, for each node.
         time_limit_min: time limit in minutes.
-        warn_s: seconds before the time limit at which the script gets SIGUSR1.
+        warn_s: seconds before the time limit at which the script gets SIGUSR1; 0 for never.
         node: the node it must run on; empty for Slurm's choice.
     """
 

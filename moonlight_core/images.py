@@ -8,21 +8,22 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Mapping  # noqa: TC003 - attrs tells the type of a field by it
 from pathlib import Path  # noqa: TC003 - attrs tells the type of a field by it
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from moonlight_core.errors import SettingsError
+from moonlight_core.options import OPTIONS, fault
 from moonlight_core.values import convert
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from moonlight_core.users import User
 
+_APPLICATION = re.compile(r"[^\W_][\w .()+-]{0,63}")
 _ID = re.compile(r"[a-z0-9][a-z0-9_]{0,31}")
-_ENCODERS = ("software", "nvenc", "vaapi")
+_BIND = re.compile(r"/[^:,\s]*(:/[^:,\s]*(:r[ow])?)?")
 _ROOTFS = ("sandbox", "overlay", "readonly")
 
 
@@ -38,10 +39,23 @@ class Image:
         default: whether a request without ``image_id`` means this one.
         sif: the image file, on a path that the nodes share.
         desktop: command line that starts the desktop and ends with it, run by a shell.
-        encoder: Sunshine's ``encoder``: ``software``, ``nvenc`` or ``vaapi``.
+        encoder: what encodes the stream: ``software``, ``nvenc``, ``vaapi`` or ``auto``.
+        hevc: HEVC: ``auto``, ``off`` or ``on``.
+        av1: AV1: ``auto``, ``off`` or ``on``.
+        max_bitrate_kbps: most kilobits a second of the stream; 0 for the site's limit.
+        x_server: ``xvfb``, or ``xorg`` with the dummy driver or ``xorg_conf``.
+        xorg_conf: an Xorg configuration on the nodes, for ``xorg``; None for the shipped one.
+        keyboard: keyboard layout as ``de`` or ``us(intl)``; empty for the X server's own.
+        locale: locale of the desktop.
+        time_zone: time zone as ``Asia/Seoul``; empty for the node's.
+        audio: whether the desktop has sound.
+        applications: what Moonlight shows beside the desktop: a command line by its name.
+        choices: for the options a request may choose (``moonlight_core.options``), the values that
+            it may, where these are not all.
         rootfs: ``sandbox`` (unpacked once a user, writable), ``overlay`` (a writable layer a user)
             or ``readonly`` (the image file as it is; changes are lost).
         binds: extra ``source[:target[:ro]]`` bind mounts.
+        optional_binds: such mounts that a request may ask for.
         cpus: CPUs of a session.
         memory_gb: memory of a session in GiB.
         gpus: GPUs of a session.
@@ -62,9 +76,21 @@ class Image:
     default: bool = False
     sif: Path
     desktop: str = "startxfce4"
-    encoder: str = "software"
+    encoder: str = "auto"
+    hevc: str = "auto"
+    av1: str = "auto"
+    max_bitrate_kbps: int = 0
+    x_server: str = "xvfb"
+    xorg_conf: Path | None = None
+    keyboard: str = ""
+    locale: str = "en_US.UTF-8"
+    time_zone: str = ""
+    audio: bool = True
+    applications: Mapping[str, str] = attrs.Factory(dict)
+    choices: Mapping[str, tuple[str, ...]] = attrs.Factory(dict)
     rootfs: str = "sandbox"
     binds: tuple[str, ...] = ()
+    optional_binds: tuple[str, ...] = ()
     cpus: int = 4
     memory_gb: int = 8
     gpus: int = 1
@@ -181,8 +207,6 @@ def _image(image_id: str, table: Any, directory: Path, faults: list[str]) -> Ima
 
 def _image_faults(image: Image) -> list[str]:
     faults = []
-    if image.encoder not in _ENCODERS:
-        faults.append(f"encoder is {image.encoder!r}: it is one of {', '.join(_ENCODERS)}.")
     if image.rootfs not in _ROOTFS:
         faults.append(f"rootfs is {image.rootfs!r}: it is one of {', '.join(_ROOTFS)}.")
     if not image.sif.is_absolute():
@@ -199,9 +223,52 @@ def _image_faults(image: Image) -> list[str]:
     ]
     if image.gpus < 0:
         faults.append(f"gpus is {image.gpus}: it cannot be negative.")
+    if image.max_bitrate_kbps < 0:
+        faults.append(f"max_bitrate_kbps is {image.max_bitrate_kbps}: it cannot be negative.")
+    if image.xorg_conf is not None and not image.xorg_conf.is_absolute():
+        faults.append(f"xorg_conf is {image.xorg_conf}: it must be an absolute path.")
+    return faults + _bind_faults(image) + _option_faults(image)
+
+
+def _bind_faults(image: Image) -> list[str]:
+    faults = []
+    for name in ("binds", "optional_binds"):
+        for bind in getattr(image, name):
+            if not _BIND.fullmatch(bind):
+                faults.append(
+                    f"{name} has {bind!r}: a bind is source[:target[:ro]] with absolute paths and "
+                    "no commas."
+                )
+            elif bind.split(":")[0].rstrip("/") in ("/dev", "/dev/uinput", "/dev/input"):
+                faults.append(
+                    f"{name} has {bind!r}: input devices are the whole node's, and one user's keys "
+                    "would reach another's desktop."
+                )
+    return faults
+
+
+def _option_faults(image: Image) -> list[str]:
+    faults = []
+    for name, option in OPTIONS.items():
+        if option.kind is not str:
+            continue
+        value = getattr(image, name)
+        unset = not value and not option.words
+        wrong = None if unset else fault(name, value)
+        if wrong:
+            faults.append(f"{name} {wrong}")
+        elif not unset and value not in image.choices.get(name, (value,)):
+            faults.append(f"{name} is {value!r}, which [choices] {name} leaves out.")
+    for name, values in image.choices.items():
+        if name not in OPTIONS or OPTIONS[name].kind is not str:
+            of_words = ", ".join(n for n, option in OPTIONS.items() if option.kind is str)
+            faults.append(f"choices has {name!r}: there are {of_words}.")
+            continue
+        faults += [f"choices {name} {wrong}" for value in values if (wrong := fault(name, value))]
     faults += [
-        f"binds has {bind!r}: a bind is source[:target[:ro]] with absolute paths and no commas."
-        for bind in image.binds
-        if not re.fullmatch(r"/[^:,\s]*(:/[^:,\s]*(:r[ow])?)?", bind)
+        f"applications has {name!r}: a name is 1 to 64 printable characters, and its command is "
+        "not empty; Desktop is there already."
+        for name, command in image.applications.items()
+        if not (_APPLICATION.fullmatch(name) and command.strip()) or name == "Desktop"
     ]
     return faults

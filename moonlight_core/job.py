@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from moonlight_core import bus
 from moonlight_core.gateway import JobSpec
+from moonlight_core.sunshine_conf import apps_json, options_text
 
 if TYPE_CHECKING:
     from moonlight_core.images import Image
@@ -56,18 +57,34 @@ def job_spec(
             "MOONLIGHT_SIF": str(image.sif),
             "MOONLIGHT_ROOTFS": image.rootfs,
             "MOONLIGHT_DESKTOP": image.desktop,
-            "MOONLIGHT_ENCODER": image.encoder,
-            "MOONLIGHT_BINDS": ",".join(image.binds),
+            "MOONLIGHT_ENCODER": session.encoder,
+            "MOONLIGHT_SUNSHINE_VERSION": session.sunshine_version or "",
+            "MOONLIGHT_SUNSHINE_OPTIONS": options_text(session),
+            "MOONLIGHT_APPS": apps_json(session, image),
+            "MOONLIGHT_X_SERVER": session.x_server,
+            "MOONLIGHT_XORG_CONF": str(image.xorg_conf or ""),
+            "MOONLIGHT_KEYBOARD": session.keyboard,
+            "MOONLIGHT_LOCALE": session.locale,
+            "MOONLIGHT_TIME_ZONE": session.time_zone,
+            "MOONLIGHT_AUDIO": "yes" if session.audio else "no",
+            "MOONLIGHT_BINDS": ",".join((*image.binds, *session.binds)),
             "MOONLIGHT_GPUS": str(session.gpus),
             "MOONLIGHT_WIDTH": str(session.width),
             "MOONLIGHT_HEIGHT": str(session.height),
             "MOONLIGHT_FPS": str(session.fps),
+            "MOONLIGHT_MAX_WIDTH": str(settings.sessions.max_width),
+            "MOONLIGHT_MAX_HEIGHT": str(settings.sessions.max_height),
             "MOONLIGHT_SANDBOXES": str(paths.sandboxes),
             "MOONLIGHT_SESSIONS": str(paths.sessions),
             "MOONLIGHT_CREDENTIALS": credentials,
             "MOONLIGHT_REPORT_FIELD": slurm.report_field,
             "MOONLIGHT_SLOT_WAIT_S": str(settings.slots.wait_s),
             "MOONLIGHT_START_TIMEOUT_S": str(settings.sessions.start_timeout_s),
+            "MOONLIGHT_WARN_S": str(settings.sessions.end_notice_s),
+            "MOONLIGHT_WATCH_S": str(settings.watch.interval_s),
+            "MOONLIGHT_WATCH_TIMEOUT_S": str(settings.watch.timeout_s),
+            "MOONLIGHT_WATCH_MISSES": str(settings.watch.misses),
+            "MOONLIGHT_SUNSHINE_RESTARTS": str(settings.watch.restarts),
         },
         user_id=user.uid,
         group_id=user.gid,
@@ -80,4 +97,5 @@ def job_spec(
         memory_mb=session.memory_gb * _MIB_PER_GIB,
         gres=gres,
         time_limit_min=session.hours * 60,
+        warn_s=settings.sessions.end_notice_s,
     )

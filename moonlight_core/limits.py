@@ -48,6 +48,10 @@ class Limits:
         max_memory_gb: memory of a session, GiB.
         max_gpus: GPUs of a session.
         max_hours: time limit of a session, hours.
+        max_width: width of a desktop in pixels.
+        max_height: height of a desktop in pixels.
+        max_fps: frames a second.
+        max_bitrate_kbps: kilobits a second of a stream; 0 for any number.
     """
 
     per_user: int
@@ -57,6 +61,10 @@ class Limits:
     max_memory_gb: int
     max_gpus: int
     max_hours: int
+    max_width: int
+    max_height: int
+    max_fps: int
+    max_bitrate_kbps: int
 
 
 def limits_for(
@@ -82,6 +90,10 @@ def limits_for(
     return Limits(
         **values | {"creates_per_minute": values["creates_per_minute"] or UNLIMITED},
         total=site.total or UNLIMITED,
+        max_width=site.max_width,
+        max_height=site.max_height,
+        max_fps=site.max_fps,
+        max_bitrate_kbps=site.max_bitrate_kbps,
     )
 
 

@@ -6,7 +6,7 @@ import contextlib
 import datetime as dt
 import logging
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
@@ -112,7 +112,7 @@ class SessionManager(SessionViews, SiteView):
         image_id: str | None = None,
         *,
         idempotency_key: str | None = None,
-        **resources: int | None,
+        **resources: Any,
     ) -> Session:
         """Ask for a session; it is submitted to Slurm and returned as ``pending``.
 
@@ -122,8 +122,9 @@ class SessionManager(SessionViews, SiteView):
             idempotency_key: 1 to 255 printable ASCII characters. With the same key again the same
                 user gets the session that the first request made, as it is now, for as long as
                 there is a record of it; there is never a second one.
-            resources: ``cpus``, ``memory_gb``, ``gpus``, ``hours``, ``width``, ``height``, ``fps``;
-                what is missing or None is taken from the image.
+            resources: ``cpus``, ``memory_gb``, ``gpus``, ``hours``, ``width``, ``height``, ``fps``,
+                and the options of ``moonlight_core.options``; what is missing or None is taken
+                from the image.
 
         Raises:
             UserNotAllowed, ImageNotFound, ImageUnavailable, InvalidRequest, QuotaExceeded: it

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import enum
 import re
 from typing import TYPE_CHECKING, Any
@@ -10,8 +9,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from moonlight_core import progress
+from moonlight_core.record_values import PARSERS, plain, spelled
 
 if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Mapping, Sequence
+
     from moonlight_core.secret import Secret
 
 SESSION_ID = re.compile(r"ml-[a-z_][a-z0-9_.-]{0,31}-[0-9a-hjkmnp-tv-z]{18}")
@@ -47,6 +50,8 @@ class SessionRequest:
         width: width of the desktop in pixels.
         height: height of the desktop in pixels.
         fps: most frames a second.
+
+    The rest are options, as in ``moonlight_core.options``.
     """
 
     username: str
@@ -58,6 +63,21 @@ class SessionRequest:
     width: int | None = None
     height: int | None = None
     fps: int | None = None
+    encoder: str | None = None
+    hevc: str | None = None
+    av1: str | None = None
+    max_bitrate_kbps: int | None = None
+    x_server: str | None = None
+    keyboard: str | None = None
+    locale: str | None = None
+    time_zone: str | None = None
+    audio: bool | None = None
+    binds: Sequence[str] | None = None
+    applications: Sequence[str] | None = None
+
+
+REQUEST_FIELDS = tuple(f.name for f in attrs.fields(SessionRequest) if f.name != "username")
+"""What a caller may ask for, by name."""
 
 
 @attrs.frozen(kw_only=True)
@@ -115,6 +135,12 @@ class Session:
     ``idle_minutes`` is how long it may go on with nobody connected (0: as long as it likes),
     ``idle_ends_at`` when it will have, unless somebody connects. ``warned_at``, ``end_wanted`` and
     ``asked_at`` are for ``moonlight_core.idle`` alone, ``shots`` counts pictures of the desktop.
+
+    ``encoder`` to ``applications`` are the options of ``moonlight_core.options``. What the desktop
+    itself tells, in its owner's words: ``sunshine_version``, ``input`` (how keyboard and mouse
+    reach it), ``clients_connected``, ``last_connected_at`` (when a client last came or went),
+    ``stream_state`` (``busy`` while an application is open in Moonlight, else ``free``) and
+    ``sunshine_restarts``. ``error_code`` is the stable word of a failure.
     """
 
     session_id: str
@@ -128,12 +154,24 @@ class Session:
     width: int
     height: int
     fps: int
+    encoder: str = "auto"
+    hevc: str = "auto"
+    av1: str = "auto"
+    max_bitrate_kbps: int = 0
+    x_server: str = "xvfb"
+    keyboard: str = ""
+    locale: str = "en_US.UTF-8"
+    time_zone: str = ""
+    audio: bool = True
+    binds: tuple[str, ...] = ()
+    applications: tuple[str, ...] = ()
     idle_minutes: int = 0
     identity: int = 1
     status: Status = Status.PENDING
     phase: str = "submitting"
     reason: str | None = None
     error: str | None = None
+    error_code: str | None = None
     slurm_state: str | None = None
     exit_code: int | None = None
     log_tail: str | None = None
@@ -142,6 +180,12 @@ class Session:
     display_num: int | None = None
     sunshine_port: int | None = None
     cert_sha256: str | None = None
+    sunshine_version: str | None = None
+    input: str | None = None
+    clients_connected: int | None = None
+    last_connected_at: dt.datetime | None = None
+    stream_state: str | None = None
+    sunshine_restarts: int = 0
     restart_count: int = 0
     slots_refused: int = 0
     created_at: dt.datetime
@@ -182,14 +226,14 @@ class Session:
         document = attrs.asdict(
             self,
             filter=lambda field, _value: field.name not in INTERNAL_FIELDS,
-            value_serializer=lambda _instance, _field, value: _plain(value),
+            value_serializer=lambda _instance, _field, value: plain(value),
         )
         return document | {"percent": self.percent}
 
     def to_record(self) -> dict[str, str]:
         """The session as fields of a Redis hash: what is None is absent."""
         fields = attrs.asdict(self, recurse=False, filter=lambda field, _value: _stored(field.name))
-        return {name: str(_plain(value)) for name, value in fields.items() if value is not None}
+        return {name: spelled(value) for name, value in fields.items() if value is not None}
 
     @classmethod
     def from_record(cls, record: dict[str, str]) -> Session:
@@ -198,14 +242,23 @@ class Session:
         Raises:
             ValueError: when a field is missing or is not what it should be.
         """
-        values: dict[str, Any] = {}
-        for field in attrs.fields(cls):
-            if _stored(field.name) and field.name in record:
-                values[field.name] = _PARSERS[field.type](record[field.name])
         try:
-            return cls(**values)
+            return cls(**cls.parsed(record))
         except TypeError as exc:
             raise ValueError(f"The record lacks a field: {exc}") from exc
+
+    @classmethod
+    def parsed(cls, record: Mapping[str, str]) -> dict[str, Any]:
+        """The values of those attributes that stand in a record, or in a part of one.
+
+        Raises:
+            ValueError: when one is not what it should be.
+        """
+        return {
+            field.name: _PARSERS[field.type](record[field.name])
+            for field in attrs.fields(cls)
+            if _stored(field.name) and field.name in record
+        }
 
 
 class PairingStatus(enum.StrEnum):
@@ -286,18 +339,4 @@ def _stored(name: str) -> bool:
     return name != "connect"
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, dt.datetime):
-        return value.astimezone(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return value
-
-
-_PARSERS: dict[Any, Any] = {
-    "str": str,
-    "str | None": str,
-    "int": int,
-    "int | None": int,
-    "Status": Status,
-    "dt.datetime": dt.datetime.fromisoformat,
-    "dt.datetime | None": dt.datetime.fromisoformat,
-}
+_PARSERS = PARSERS | {"Status": Status}

@@ -239,7 +239,8 @@ class Reconciler:
         lease = mark.lease if mark.restart_count == job.restart_count else None
         if not stage_of(job.state).holds_node:
             lease = None
-        numbers: dict[str, Any] = dict(mark.numbers)
+        # The image may have changed since, and with it what may be chosen; this session was.
+        numbers: dict[str, Any] = dict(mark.numbers) | Session.parsed(mark.options)
         session = Session(
             session_id=mark.session_id,
             username=owner_of(mark.session_id),

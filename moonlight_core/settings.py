@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
-from moonlight_core import ports
 from moonlight_core.errors import SettingsError
 from moonlight_core.images import Image, catalogue
 from moonlight_core.limits import GroupLimits, group_limits
 from moonlight_core.neighbour import faults_with_neighbour
-from moonlight_core.service_settings import JwtSettings, ServiceSettings, option, service_faults
+from moonlight_core.service_settings import JwtSettings, ServiceSettings, option
+from moonlight_core.settings_faults import settings_faults
 from moonlight_core.values import convert
 
 if TYPE_CHECKING:
@@ -80,10 +80,27 @@ class SessionSettings:
     max_memory_gb: int = option(128, "most memory a request may ask for, GiB")
     max_gpus: int = option(4, "most GPUs a request may ask for")
     max_hours: int = option(8, "longest time limit a request may ask for, hours")
+    max_width: int = option(3840, "widest desktop, asked for or followed to, in pixels")
+    max_height: int = option(2160, "highest desktop, asked for or followed to, in pixels")
+    max_fps: int = option(240, "most frames a second a request may ask for")
+    max_bitrate_kbps: int = option(0, "most kilobits a second of a stream; 0 for Sunshine's limit")
+    end_notice_s: int = option(
+        300, "seconds before the time limit at which the desktop shows that it ends; 0 for never"
+    )
     submit_grace_s: int = option(30, "seconds after which a record without a job has failed")
     start_timeout_s: int = option(180, "seconds from the job's start to a ready desktop")
     keep_ended_s: int = option(86400, "seconds the record of an ended session is kept")
     first_uid: int = option(1000, "accounts with a lower uid are system accounts and refused")
+
+
+@attrs.frozen(kw_only=True)
+class WatchSettings:
+    """``[watch]``: how a desktop's Sunshine is watched while it runs."""
+
+    interval_s: int = option(5, "seconds between two looks at Sunshine")
+    timeout_s: int = option(10, "seconds an answer of Sunshine may take")
+    misses: int = option(4, "answers missed in a row before Sunshine is started again")
+    restarts: int = option(3, "how often Sunshine is started again before the session fails")
 
 
 @attrs.frozen(kw_only=True)
@@ -121,6 +138,7 @@ GROUPS: Mapping[str, type] = {
     "slurm": SlurmSettings,
     "slots": SlotSettings,
     "sessions": SessionSettings,
+    "watch": WatchSettings,
     "paths": PathSettings,
     "connect": ConnectSettings,
 }
@@ -136,6 +154,7 @@ class Settings:
     slurm: SlurmSettings = attrs.field(factory=SlurmSettings)
     slots: SlotSettings = attrs.field(factory=SlotSettings)
     sessions: SessionSettings = attrs.field(factory=SessionSettings)
+    watch: WatchSettings = attrs.field(factory=WatchSettings)
     paths: PathSettings = attrs.field(factory=PathSettings)
     connect: ConnectSettings = attrs.field(factory=ConnectSettings)
     limits: Mapping[str, GroupLimits] = attrs.field(factory=dict)
@@ -203,7 +222,7 @@ class Settings:
         except SettingsError as exc:
             faults += exc.faults
         settings = cls(**groups, images=images, limits=limits)
-        faults += _faults(settings) + faults_with_neighbour(settings)
+        faults += settings_faults(settings) + faults_with_neighbour(settings)
         if faults:
             raise SettingsError(faults)
         return settings
@@ -240,68 +259,3 @@ def _read_group(
         except ValueError as exc:
             faults.append(f"{source} {exc}")
     return group(**values)
-
-
-def _faults(settings: Settings) -> list[str]:
-    """What no single value shows: bounds and values that do not fit each other."""
-    faults = [*_bound_faults(settings), *_slot_faults(settings)]
-    faults += service_faults(settings.service, settings.jwt)
-    if settings.connect.host.count("{node}") != 1:
-        faults.append(f"[connect] host is {settings.connect.host!r}: it must hold {{node}} once.")
-    return faults
-
-
-def _bound_faults(settings: Settings) -> list[str]:
-    slots, sessions, service = settings.slots, settings.sessions, settings.service
-    positive = {
-        "[service] threads": service.threads,
-        "[service] request_timeout_s": service.request_timeout_s,
-        "[service] waiting": service.waiting,
-        "[service] reconcile_interval_s": service.reconcile_interval_s,
-        "[service] max_body_bytes": service.max_body_bytes,
-        "[service] screenshot_every_s": service.screenshot_every_s,
-        "[redis] timeout_s": settings.redis.timeout_s,
-        "[slurm] deadline_s": settings.slurm.deadline_s,
-        "[slots] wait_s": slots.wait_s,
-        "[slots] block_s": slots.block_s,
-        "[sessions] per_user": sessions.per_user,
-        "[sessions] max_cpus": sessions.max_cpus,
-        "[sessions] max_memory_gb": sessions.max_memory_gb,
-        "[sessions] max_hours": sessions.max_hours,
-        "[sessions] submit_grace_s": sessions.submit_grace_s,
-        "[sessions] start_timeout_s": sessions.start_timeout_s,
-        "[sessions] keep_ended_s": sessions.keep_ended_s,
-    }
-    faults = [
-        f"{name} is {value}: it must be above 0." for name, value in positive.items() if value <= 0
-    ]
-    faults += [
-        f"[sessions] {name} is {value}: it cannot be negative."
-        for name in ("max_gpus", "total", "creates_per_minute")
-        if (value := getattr(sessions, name)) < 0
-    ]
-    if settings.slurm.report_field not in ("extra", "comment"):
-        faults.append(
-            f"[slurm] report_field is {settings.slurm.report_field!r}: it is extra or comment."
-        )
-    faults += [
-        f"[paths] {name} is {path}: it must be an absolute path."
-        for name, path in attrs.asdict(settings.paths).items()
-        if not path.is_absolute()
-    ]
-    return faults
-
-
-def _slot_faults(settings: Settings) -> list[str]:
-    slots, faults = settings.slots, []
-    if slots.first_display > slots.last_display:
-        faults.append("[slots] first_display is above last_display: there would be no display.")
-    if slots.first_port > slots.last_port:
-        faults.append("[slots] first_port is above last_port: there would be no port.")
-    if slots.first_port < ports.LOWEST_BASE_PORT or slots.last_port > ports.HIGHEST_BASE_PORT:
-        faults.append(
-            f"[slots] base ports {slots.first_port}-{slots.last_port} are outside "
-            f"{ports.LOWEST_BASE_PORT}-{ports.HIGHEST_BASE_PORT}: Sunshine would silently use "
-            "47989 instead."
-        )
-    return faults

@@ -148,7 +148,7 @@ class PyslurmGateway:
             time_limit=spec.time_limit_min,
             is_requeueable=False,
             log_files_open_mode="append",
-            signal={"signal": 10, "time": spec.warn_s, "batch_only": True},
+            signal={"signal": 10, "time": s, "batch_only": True} if (s := spec.warn_s) else None,
         )
         with self._errors("submit the job", sent=SubmitOutcomeUnknown, refused=SubmitRejected):
             try:

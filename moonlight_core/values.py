@@ -19,7 +19,8 @@ def convert(raw: Any, declared: Any, *, from_text: bool = False) -> Any:
     Args:
         raw: a TOML value, or a string from the environment.
         declared: ``str``, ``int``, ``float``, ``bool``, ``Path``, ``tuple[str, ...]``,
-            ``Mapping[str, str]``, or one of them ``| None``; also as a string annotation.
+            ``Mapping[str, str]``, ``Mapping[str, tuple[str, ...]]``, or one of them ``| None``;
+            also as a string annotation.
         from_text: ``raw`` is text in which numbers, booleans and lists are spelled out.
 
     Raises:
@@ -81,6 +82,12 @@ def _table(raw: Any) -> Mapping[str, str]:
     return {key: _string(value) for key, value in raw.items()}
 
 
+def _lists(raw: Any) -> Mapping[str, tuple[str, ...]]:
+    if not isinstance(raw, dict):
+        raise ValueError(f"is {raw!r}: a table of lists of strings is wanted.")
+    return {key: _strings(value) for key, value in raw.items()}
+
+
 _CHECKS: Mapping[Any, Callable[[Any], Any]] = {
     str: _string,
     Path: _path,
@@ -89,6 +96,7 @@ _CHECKS: Mapping[Any, Callable[[Any], Any]] = {
     bool: _boolean,
     tuple[str, ...]: _strings,
     Mapping[str, str]: _table,
+    Mapping[str, tuple[str, ...]]: _lists,
 }
 
 
@@ -141,4 +149,5 @@ _NAMED: Mapping[str, Any] = {
     "Path | None": Path | None,
     "tuple[str, ...]": tuple[str, ...],
     "Mapping[str, str]": Mapping[str, str],
+    "Mapping[str, tuple[str, ...]]": Mapping[str, tuple[str, ...]],
 }

@@ -13,6 +13,7 @@ import attrs
 import falcon
 
 from moonlight_core.models import INTERNAL_FIELDS, PairingStatus, Session, Status
+from moonlight_core.options import OPTIONS, Option
 from moonlight_core.session_log import MOST_LINES
 from moonlight_http.openapi import Codes, Schema, many, operation, parameter, record, reference
 from moonlight_http.views import DEFAULT_LINES
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 _TYPES: dict[str, Schema] = {
     "str": {"type": "string"},
     "int": {"type": "integer"},
+    "bool": {"type": "boolean"},
+    "tuple[str, ...]": {"type": "array", "items": {"type": "string"}},
     "Status": {"enum": [str(status) for status in Status]},
     "dt.datetime": {"type": "string", "format": "date-time"},
     "Connect": {"$ref": "#/components/schemas/Connect"},
@@ -132,12 +135,38 @@ def _images() -> Schema:
         icon={"type": "string"},
         default={"type": "boolean"},
         available={"type": "boolean"},
+        options={
+            "type": "object",
+            "description": "What a request may choose, by name",
+            "additionalProperties": {
+                "type": "object",
+                "required": ["default"],
+                "properties": {
+                    "default": {},
+                    "values": many({"type": "string"}),
+                    "least": {"type": "integer"},
+                    "most": {"type": "integer"},
+                },
+            },
+        },
     )
     return {
         "get": operation(
             "listImages", "What can be asked for", {200: record(images=many(image))}, _IDENTITY
         )
     }
+
+
+def _option(option: Option) -> Schema:
+    known: Schema = {"description": option.meaning}
+    if option.words:
+        return known | {"enum": [*option.words, None]}
+    kinds: dict[type, Schema] = {
+        int: {"type": ["integer", "null"], "minimum": 1},
+        bool: {"type": ["boolean", "null"]},
+        tuple: {"type": ["array", "null"], "items": {"type": "string"}},
+    }
+    return known | kinds.get(option.kind, {"type": ["string", "null"]})
 
 
 def _sessions() -> Schema:
@@ -149,7 +178,8 @@ def _sessions() -> Schema:
         | {
             name: {"type": ["integer", "null"], "minimum": 0 if name == "gpus" else 1}
             for name in sizes
-        },
+        }
+        | {name: _option(option) for name, option in OPTIONS.items()},
     }
     key = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"}
     return {

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import falcon
 
+from moonlight_core.models import REQUEST_FIELDS
+from moonlight_core.options import offers
 from moonlight_http.errors import Refusal
 from moonlight_http.identity import scope
 from moonlight_http.requests import choice, flag, json_object, whole_number
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
     from moonlight_http.encoding import SessionTexts
     from moonlight_http.identity import Caller
     from moonlight_http.waiting import Waiters
-
-_SIZES = ("cpus", "memory_gb", "gpus", "hours", "width", "height", "fps")
 
 
 class Health:
@@ -58,6 +58,7 @@ class Images:
                     "icon": image.icon,
                     "default": image.default,
                     "available": image.id in available,
+                    "options": offers(image, self._manager.settings.sessions),
                 }
                 for image in self._manager.images()
             ]
@@ -84,7 +85,7 @@ class Sessions:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Ask for a session; with an ``Idempotency-Key`` that was used before, for that one."""
-        wanted: dict[str, Any] = json_object(req, ("image_id", *_SIZES))
+        wanted: dict[str, Any] = json_object(req, REQUEST_FIELDS)
         session = self._manager.create(
             req.context.caller.name, idempotency_key=req.get_header("Idempotency-Key"), **wanted
         )

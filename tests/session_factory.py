@@ -22,4 +22,14 @@ def session(**changes: object) -> Session:
 
 def at_most(per_user: int) -> Limits:
     """Limits that allow a user so many live sessions, and anything else."""
-    return Limits(per_user=per_user, max_cpus=64, max_memory_gb=512, max_gpus=8, max_hours=24)
+    return Limits(
+        per_user=per_user,
+        max_cpus=64,
+        max_memory_gb=512,
+        max_gpus=8,
+        max_hours=24,
+        max_width=3840,
+        max_height=2160,
+        max_fps=120,
+        max_bitrate_kbps=0,
+    )

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import getpass
 import shutil
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from moonlight_core.cli.output import print_fields, print_json, print_table
 from moonlight_core.models import Status
+from moonlight_core.options import OPTIONS
 
 if TYPE_CHECKING:
-    import argparse
-
     from moonlight_core.cli.command import Commands
     from moonlight_core.cli.context import Context
     from moonlight_core.models import Session
@@ -49,6 +49,19 @@ def register(commands: Commands) -> None:
     create.add_argument("--image", dest="image_id", help="id of an image (default: the default)")
     for name, meaning in _SIZES.items():
         create.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=meaning)
+    for name, option in OPTIONS.items():
+        kinds: dict[type, dict[str, Any]] = {
+            int: {"type": int, "metavar": "N"},
+            bool: {"action": argparse.BooleanOptionalAction},
+            tuple: {"action": "append", "metavar": "WHAT"},
+        }
+        how = kinds.get(option.kind, {"choices": option.words} if option.words else {})
+        create.add_argument(
+            f"--{name.replace('_', '-')}",
+            dest=name,
+            help=option.meaning + (f" ({option.example})" if option.example else ""),
+            **how,
+        )
     create.add_argument("--wait", action="store_true", help="wait until the desktop is ready")
     create.add_argument(
         "--timeout", type=float, default=300.0, metavar="S", help="seconds to wait (default: 300)"
@@ -77,9 +90,9 @@ def register(commands: Commands) -> None:
 
 
 def _create(context: Context, arguments: argparse.Namespace) -> None:
-    sizes = {name: getattr(arguments, name) for name in _SIZES}
+    wanted = {name: getattr(arguments, name) for name in (*_SIZES, *OPTIONS)}
     user = context.user_for(arguments.user) or getpass.getuser()
-    session = context.manager.create(user, arguments.image_id, **sizes)
+    session = context.manager.create(user, arguments.image_id, **wanted)
     if arguments.wait:
         if not context.json:
             print(f"{session.session_id} is job {session.job_id}", file=sys.stderr)

@@ -103,7 +103,7 @@ def test_images(client: testing.TestClient) -> None:
     """The fields of the contract."""
     answer = client.simulate_get("/api/moonlight/images", headers=as_user("alice")).json
     assert answer["images"][0].keys() == {
-        "id", "name", "description", "icon", "default", "available"
+        "id", "name", "description", "icon", "default", "available", "options"
     }  # fmt: skip
     assert answer["images"][0]["available"] is True
 

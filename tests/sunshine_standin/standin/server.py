@@ -100,6 +100,7 @@ class Sunshine:
         """Serve until SIGTERM or SIGINT, or until a port turns out to be taken."""
         signal.signal(signal.SIGTERM, partial(self._on_signal, "Terminate handler called"))
         signal.signal(signal.SIGINT, partial(self._on_signal, "Interrupt handler called"))
+        signal.signal(signal.SIGUSR1, self._go_deaf)
         config, journal = self._config, self._journal
         runner = Runner(config.file_apps, config.global_prep_cmd, journal)
         self._look_for_input()
@@ -150,6 +151,11 @@ class Sunshine:
     def _on_signal(self, message: str, _number: int, _frame: object) -> None:
         self._journal.info(message)
         self._told_to_stop.set()
+
+    def _go_deaf(self, _number: int, _frame: object) -> None:
+        """Stop listening and go on, as a Sunshine whose web servers have ended by an error."""
+        for listener in self._listeners:
+            listener.close()
 
     def _look_for_input(self) -> None:
         """Warn as 2026.516 does where there is no input: without uinput it has none at all."""
