@@ -33,8 +33,10 @@ _SUBMITTING_S = 5.0
 # slurmctld must have been answering for so long without knowing the job: a request that waited in a
 # hung slurmctld is carried out when it goes on.
 _MISSING_S = 10.0
-# How long slurmdbd may take to learn of an ended job that slurmctld has forgotten.
-_LOST_GRACE_S = 60.0
+# How long slurmdbd may take to learn of an ended job that slurmctld has forgotten, and how long it
+# is waited for when it cannot be asked.
+_LOST_GRACE_S = 20.0
+_UNASKED_GRACE_S = 60.0
 # The phase of a session whose job is to be cancelled, until Slurm confirms.
 CANCELLING = "cancelling"
 
@@ -99,10 +101,11 @@ class Follower:
             )
         if session.lost_at is None:
             return self._change(session, lost_at=self._clock())
-        if (
-            self._age_s(session.created_at) < self._settings.sessions.submit_grace_s
-            or self._age_s(session.lost_at) < _MISSING_S
-        ):
+        grace_s = self._settings.sessions.submit_grace_s
+        if session.status is Status.STOPPING:
+            # Nobody is about to submit it any more.
+            grace_s = 0
+        if self._age_s(session.created_at) < grace_s or self._age_s(session.lost_at) < _MISSING_S:
             return False
         return self._end(
             session,
@@ -114,12 +117,12 @@ class Follower:
     def _forgotten(self, session: Session) -> bool:
         """Deal with a job that slurmctld no longer knows: slurmdbd has the last word."""
         assert session.job_id is not None  # noqa: S101 - for the type checker
-        asked = "its database does not tell how it ended"
+        asked, grace_s = "its database does not tell how it ended", _LOST_GRACE_S
         try:
             job = self._gateway.ended_job(session.job_id)
         except SlurmError:
             job = None
-            asked = "its database cannot be asked how it ended"
+            asked, grace_s = "its database cannot be asked how it ended", _UNASKED_GRACE_S
         if job is not None and stage_of(job.state).ended:
             return self._ended(session, job)
         if session.lost_at is None:
@@ -128,7 +131,7 @@ class Follower:
                 lost_at=self._clock(),
                 reason="Slurm has forgotten the job; asking its database how it ended.",
             )
-        if self._age_s(session.lost_at) < _LOST_GRACE_S:
+        if self._age_s(session.lost_at) < grace_s:
             return False
         return self._end(
             session,

@@ -12,6 +12,7 @@ import attrs
 
 from moonlight_core import sunshine
 from moonlight_core.admission import check_idempotency_key, choose_image, new_session
+from moonlight_core.derived import Derived
 from moonlight_core.errors import (
     InvalidRequest,
     SessionEnded,
@@ -82,6 +83,7 @@ class SessionManager(SessionViews, SiteView):
         self._reconciler = Reconciler(settings, store, gateway, clock=clock)
         self._submission = Submission(store, gateway, self._reconciler, self._now)
         self._script = batch_script()
+        self._stale: tuple[dt.datetime, Derived[Session]] | None = None
 
     @classmethod
     def from_config(cls, path: Path | None = None, *, gateway: SlurmGateway | None = None) -> Self:
@@ -177,12 +179,12 @@ class SessionManager(SessionViews, SiteView):
         Raises:
             SessionNotFound: there is none, or it is somebody else's.
         """
-        return self._shown(self._get(session_id, user))
+        return self._told(self._get(session_id, user))
 
     def list(self, *, user: str | None = None) -> list[Session]:
         """The sessions of a user, or of everybody, the newest first, recently ended ones too."""
         sessions = self._store.all() if user is None else self._store.of_user(user)
-        return [self._shown(session) for session in sessions]
+        return [self._told(session) for session in sessions]
 
     def delete(self, session_id: str, *, user: str | None = None) -> Session:
         """End a session; for one that has ended, or is ending, nothing more is done.
@@ -292,3 +294,20 @@ class SessionManager(SessionViews, SiteView):
         # Records keep milliseconds: a session that was just made is the same when it is read.
         now = self._clock()
         return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+    def _told(self, session: Session) -> Session:
+        """A session as it is shown; while slurmctld is away, with what that means."""
+        shown, since = self._shown(session), self._reconciler.silent_since
+        if since is None or session.status.ended:
+            return shown
+        if self._stale is None or self._stale[0] != since:
+            self._stale = since, Derived(lambda session: _known_at(session, since))
+        return self._stale[1](shown)
+
+
+def _known_at(session: Session, since: dt.datetime) -> Session:
+    return attrs.evolve(
+        session,
+        reason=f"{session.reason or ''} Slurm has not answered since {since:%H:%M:%S} UTC; this is "
+        "how it was then.".strip(),
+    )

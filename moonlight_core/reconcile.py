@@ -46,6 +46,8 @@ _log = logging.getLogger(__name__)
 
 # Scanning all jobs costs by their number; it finds what only a crash or a lost Redis leaves.
 _SCAN_EVERY_S = 60
+# Whatever others do: what is in Redis may be wrong.
+_SCAN_OWN_S = 180
 # Whose scan is not finished after this time has crashed in it.
 _SCAN_TAKES_S = 10
 
@@ -170,12 +172,11 @@ class Reconciler:
         )
 
     def _claim_scan(self) -> bool:
-        """Whether to scan all jobs in this round."""
-        try:
-            return self._store.scans.claim(_SCAN_TAKES_S) or self._scan_next
-        except StoreRefused:
-            # A full Redis takes no claim; what needs no memory goes on.
-            return time.monotonic() - self._scanned_at > _SCAN_EVERY_S
+        """Whether to scan all jobs now: somebody does in each period, and we now and then."""
+        with contextlib.suppress(StoreRefused):  # a full Redis takes no claim
+            if self._store.scans.claim(_SCAN_TAKES_S):
+                return True
+        return self._scan_next or time.monotonic() - self._scanned_at > _SCAN_OWN_S
 
     def _tell(self, session: Session, exc: MoonlightError) -> None:
         """Log a session's trouble, once between two scans and not in each round."""

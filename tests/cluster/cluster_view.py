@@ -85,12 +85,12 @@ class Seen:
     listed: Collection[str]
 
 
-def raw_redis() -> redis.Redis:
+def raw_redis(*, decode_responses: bool = True) -> redis.Redis:
     """The cluster's Redis, without any of our own code."""
     return redis.Redis(
         host="10.213.0.1",
         password=os.environ.get("REDISCLI_AUTH"),
-        decode_responses=True,
+        decode_responses=decode_responses,
         socket_timeout=10,
     )
 

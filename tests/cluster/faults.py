@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import signal
+import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from on_cluster import RUN, run
+import attrs
+from on_cluster import RUN, SESSIONS, Api, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,6 +70,76 @@ def drained(node: str) -> Iterator[None]:
         yield
     finally:
         run("scontrol", "update", f"NodeName={node}", "State=RESUME", check=False)
+
+
+class Answers:
+    """How fast and with what the service answers, asked by two callers all the time.
+
+    ``times`` are (path, HTTP status, seconds).
+    """
+
+    def __init__(self) -> None:
+        self.times: list[tuple[str, int, float]] = []
+        self._over = threading.Event()
+        self._callers = [
+            threading.Thread(target=self._ask, args=(path,)) for path in (SESSIONS, "/health")
+        ]
+
+    def __enter__(self) -> Self:
+        for caller in self._callers:
+            caller.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._over.set()
+        for caller in self._callers:
+            caller.join()
+
+    def _ask(self, path: str) -> None:
+        api = Api("alice")
+        while not self._over.wait(0.03):
+            begin = time.monotonic()
+            try:
+                status, _ = api("GET", path)
+            except OSError:
+                status = 0
+            self.times.append((path, status, time.monotonic() - begin))
+
+    def statuses(self, path: str) -> set[int]:
+        """All HTTP statuses that were answered there; 0 for no answer."""
+        return {status for asked, status, _ in self.times if asked == path}
+
+    @property
+    def p99_s(self) -> float:
+        """The time within which 99 of 100 answers came."""
+        return sorted(seconds for _, _, seconds in self.times)[int(len(self.times) * 0.99)]
+
+    @property
+    def worst_s(self) -> float:
+        """The longest time."""
+        return max(seconds for _, _, seconds in self.times)
+
+
+def timed_request(api: Api, method: str, path: str, body: Any = None) -> tuple[float, Any]:
+    """One request: seconds, and an answer with ``status``, ``headers`` and ``json``."""
+    connection = http.client.HTTPConnection("127.0.0.1", api.port, timeout=30)
+    headers = {"X-Remote-User": api.user, "Content-Type": "application/json"}
+    begin = time.monotonic()
+    connection.request(method, path, body=json.dumps(body) if body else None, headers=headers)
+    response = connection.getresponse()
+    text = response.read()
+    seconds = time.monotonic() - begin
+    connection.close()
+    return seconds, Answer(response.status, dict(response.headers), json.loads(text))
+
+
+@attrs.frozen
+class Answer:
+    """What was answered."""
+
+    status: int
+    headers: dict[str, str]
+    json: Any
 
 
 def mend_everything() -> None:

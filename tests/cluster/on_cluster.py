@@ -81,10 +81,14 @@ class Api:
     user: str
     port: int = 8004
 
-    def __call__(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+    def __call__(
+        self, method: str, path: str, body: Any = None, *, idempotency_key: str = ""
+    ) -> tuple[int, Any]:
         """One request: status and JSON answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         headers = {"X-Remote-User": self.user} if self.user else {}
+        if idempotency_key:
+            headers["Idempotency-Key"] = idempotency_key
         data = None
         if body is not None:
             headers["Content-Type"] = "application/json"
