@@ -28,6 +28,7 @@ from moonlight_core.pairing import (
     checked_pin,
     drawn_pin,
 )
+from moonlight_core.secret import Secret, ServiceSecrets
 
 if TYPE_CHECKING:
     import threading
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
     from moonlight_core.models import Lease, PairedClient, Session
     from moonlight_core.pairing import PinOffer
-    from moonlight_core.secret import Secret
     from moonlight_core.settings import Settings
     from moonlight_core.store import SessionStore
 
@@ -53,10 +53,14 @@ class SunshineAccess:
     ``SunshineAnswerUnusable``. With ``user`` None the session may be anybody's.
     """
 
-    def __init__(self, settings: Settings, store: SessionStore, service_secret: Secret) -> None:
+    def __init__(
+        self, settings: Settings, store: SessionStore, service_secret: Secret | ServiceSecrets
+    ) -> None:
         self.settings = settings
         self._store = store
-        self._secret = service_secret
+        if isinstance(service_secret, Secret):
+            service_secret = ServiceSecrets(service_secret)
+        self._secrets = service_secret
         self._shown = Derived(self._with_connect)
 
     def pair(
@@ -161,7 +165,7 @@ class SunshineAccess:
         return Credentials(
             url=f"https://{Connect.to(self._connect(lease).host, port).address}",
             username=session.username,
-            password=sunshine.password(self._secret, session_id),
+            password=self._password(session),
         )
 
     def _get(self, session_id: str, user: str | None) -> Session:
@@ -186,6 +190,16 @@ class SunshineAccess:
             raise SessionNotRunning(session_id, session.status)
         return session, session.lease
 
+    def _password(self, session: Session) -> Secret:
+        secret = self._secrets.of(session.secret_id)
+        if secret is None:
+            raise SunshineAnswerUnusable(
+                f"The secret that the session {session.session_id} was made with is no longer in "
+                "the service's secret file, so its Sunshine cannot be spoken to. Administrators "
+                "can put it back as a further line; the desktop itself goes on."
+            )
+        return sunshine.password(secret, session.session_id)
+
     def _sunshine(self, session: Session, lease: Lease) -> sunshine.Sunshine:
         if session.cert_sha256 is None:
             raise SunshineAnswerUnusable(
@@ -196,6 +210,6 @@ class SunshineAccess:
             host=self.settings.connect.own_host_of(lease.node),
             port=lease.sunshine_port,
             username=session.username,
-            password=sunshine.password(self._secret, session.session_id),
+            password=self._password(session),
             cert_sha256=session.cert_sha256,
         )

@@ -3,7 +3,7 @@
 Service to job, in AdminComment, which only root and SlurmUser may write:
 
     moonlight:<session id> image=<image id> identity=<n> cpus=<n> memory_gb=<n> gpus=<n> hours=<n>
-        width=<n> height=<n> fps=<n> idle_minutes=<n> [<option>=<value> …]
+        width=<n> height=<n> fps=<n> idle_minutes=<n> secret_id=<n> [<option>=<value> …]
         [node=<node> display=<n> port=<base port> restart=<n>] [ends=<time>] [end=<why>] [shot=<n>]
 
 It is the mark by which the service vouches for the job, and enough to rebuild the record from; of
@@ -49,7 +49,7 @@ _VERSION = re.compile(r"[0-9][0-9A-Za-z.+-]{0,39}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NUMBERS = ("identity", "cpus", "memory_gb", "gpus", "hours", "width", "height", "fps")
 # Numbers that marks of earlier versions lack.
-_LATER_NUMBERS = ("idle_minutes",)
+_LATER_NUMBERS = ("idle_minutes", "secret_id")
 _OPTIONS = tuple(name for name, option in OPTIONS.items() if option.kind is not tuple)
 _WORD_OF_OPTION = re.compile(r"[!-~]{1,64}")
 _LEASE = ("node", "display", "port", "restart")

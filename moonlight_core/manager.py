@@ -28,7 +28,7 @@ from moonlight_core.limits import limits_for
 from moonlight_core.models import Session, SessionRequest, Status
 from moonlight_core.reconcile import Reconciler
 from moonlight_core.redis_client import connect
-from moonlight_core.secret import read_secret
+from moonlight_core.secret import read_service_secrets
 from moonlight_core.session_id import new_session_id
 from moonlight_core.settings import Settings
 from moonlight_core.shipped import batch_script
@@ -40,13 +40,13 @@ from moonlight_core.users import find_user
 from moonlight_core.views import SessionViews
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from moonlight_core.gateway import SlurmGateway
     from moonlight_core.nudges import Nudges
     from moonlight_core.reconcile import Round
-    from moonlight_core.secret import Secret
+    from moonlight_core.secret import Secret, ServiceSecrets
     from moonlight_core.users import User
 
 _log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class SessionManager(SessionViews, SiteView):
         store: SessionStore,
         gateway: SlurmGateway,
         *,
-        service_secret: Secret,
+        service_secret: Secret | ServiceSecrets,
         clock: Callable[[], dt.datetime] = _utc_now,
         new_id: Callable[[str, str | None], str] = new_session_id,
         resolve_user: Callable[..., User] = find_user,
@@ -105,7 +105,7 @@ class SessionManager(SessionViews, SiteView):
             settings,
             SessionStore(connect(settings.redis)),
             gateway or PyslurmGateway(settings.slurm.conf),
-            service_secret=read_secret(settings.service.secret_file),
+            service_secret=read_service_secrets(settings.service.secret_file),
         )
 
     def create(
@@ -154,7 +154,9 @@ class SessionManager(SessionViews, SiteView):
             session_id=self._new_id(account.name, idempotency_key),
             created_at=self._now(),
         )
-        session = self._store.create(wanted, limits)
+        session = self._store.create(
+            attrs.evolve(wanted, secret_id=self._secrets.current_id), limits
+        )
         if session is None:
             return self.get(wanted.session_id, user=account.name)
         spec = job_spec(
@@ -163,7 +165,7 @@ class SessionManager(SessionViews, SiteView):
             account,
             self.settings,
             script=self._script,
-            credentials=sunshine.credentials_file(self._secret, session),
+            credentials=sunshine.credentials_file(self._secrets.current, session),
         )
         return self._shown(
             self._submission.carry_out(session, spec, keyed=idempotency_key is not None)
@@ -280,6 +282,10 @@ class SessionManager(SessionViews, SiteView):
     def nudges(self) -> Nudges:
         """What to wait for between two rounds; see ``moonlight_core.nudges``."""
         return self._store.nudges()
+
+    def excess_rights(self) -> Sequence[str]:
+        """What our account in Redis may do and need not, a phrase each."""
+        return self._store.excess_rights()
 
     def check(self) -> dict[str, str]:
         """How Redis is and when reconcile last heard from slurmctld, without asking slurmctld."""

@@ -167,6 +167,7 @@ class Session:
     applications: tuple[str, ...] = ()
     idle_minutes: int = 0
     identity: int = 1
+    secret_id: int = 0
     status: Status = Status.PENDING
     phase: str = "submitting"
     reason: str | None = None
@@ -321,6 +322,7 @@ INTERNAL_FIELDS = frozenset(
     {
         "cert_sha256",
         "identity",
+        "secret_id",
         "restart_count",
         "slots_refused",
         "warned_at",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
-from moonlight_core import keys
+from moonlight_core import keys, redis_rights
 from moonlight_core.errors import QuotaExceeded
 from moonlight_core.events import EventFeed
 from moonlight_core.lease_store import CLASHES, NO_NODE, LeaseStore
@@ -58,6 +58,10 @@ class SessionStore(LeaseStore):
         """Do nothing but find out whether Redis answers."""
         with redis_errors():
             self._redis.ping()
+
+    def excess_rights(self) -> list[str]:
+        """What our account in Redis may do and need not, a phrase each."""
+        return redis_rights.excess(self._redis)
 
     def create(self, session: Session, limits: Limits) -> Session | None:
         """Write the record of a new session.

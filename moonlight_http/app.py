@@ -61,7 +61,7 @@ def create_app(
             )
         )
     app.add_middleware(RequestIds(proxies))
-    app.add_middleware(SecurityHeaders())
+    app.add_middleware(SecurityHeaders(service.allowed_origins))
     app.add_middleware(CrossSite(service.allowed_origins))
     app.add_middleware(BodyLimit(service.max_body_bytes))
     app.add_middleware(

@@ -25,10 +25,15 @@ _HEADERS = (
 class SecurityHeaders:
     """Middleware that has no answer kept, framed, sniffed or loaded into a page."""
 
+    def __init__(self, allowed_origins: Collection[str]) -> None:
+        self._varies = bool(allowed_origins)
+
     def process_response(self, _req: falcon.Request, resp: falcon.Response, *_: object) -> None:
         """Add the headers."""
         for name, value in _HEADERS:
             resp.set_header(name, value)
+        if self._varies:
+            resp.append_header("Vary", "Origin")
         if resp.get_header("Cache-Control") is None:
             resp.set_header("Cache-Control", "no-store")
 

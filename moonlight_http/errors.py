@@ -53,6 +53,15 @@ TABLE: Mapping[type[errors.MoonlightError], tuple[str, str]] = {
 }
 
 
+# What these say names hosts and files, which is nobody's business outside: it goes into the log.
+_INSIDE: Mapping[type[errors.MoonlightError], str] = {
+    errors.StoreError: "The records of sessions cannot be read or written now. Running desktops go "
+    "on; try again.",
+    errors.SlurmNotUsable: "The service cannot speak to Slurm; its log tells the administrators "
+    "why. Running desktops go on.",
+}
+
+
 class Refusal(Exception):
     """Raised for what is wrong with a request as HTTP, before the core sees it."""
 
@@ -105,7 +114,12 @@ def _on_core_error(
         resp.set_header("Retry-After", str(error.retry_after_s))
     if status == falcon.HTTP_500:
         _log.error("unexpected error", exc_info=error)
-    _answer(resp, status, code, str(error), **data)
+    message = str(error)
+    for kind, sentence in _INSIDE.items():
+        if isinstance(error, kind):
+            _log.warning("%s", error)
+            message = sentence
+    _answer(resp, status, code, message, **data)
 
 
 def _on_refusal(
@@ -135,6 +149,7 @@ def _on_bug(req: falcon.Request, resp: falcon.Response, error: Exception, _param
         falcon.HTTP_500,
         "internal_error",
         "Something went wrong in the service; its log tells the administrators what.",
+        request_id=getattr(req.context, "request_id", None),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import logging
 import os
@@ -83,6 +84,7 @@ def main(argv: list[str] | None = None) -> int:
         daemon=True,
     )
     loop.start()
+    threading.Thread(target=_tell_excess_rights, args=(manager,), daemon=True).start()
     places = [f"{service.host}:{service.port}"] if service.host else []
     places += [str(service.socket)] if service.socket else []
     _log.info("listening on %s", " and ".join(places))
@@ -96,6 +98,13 @@ def main(argv: list[str] | None = None) -> int:
         gateway.close()
         _log.info("stopped; sessions go on")
     return os.EX_OK
+
+
+def _tell_excess_rights(manager: SessionManager) -> None:
+    """Say what a mistake of ours, or of a burglar in us, could do in Redis and need not."""
+    with contextlib.suppress(MoonlightError):
+        for phrase in manager.excess_rights():
+            _log.warning("The account in Redis may %s: see deploy/redis.acl.", phrase)
 
 
 def _reconcile_loop(manager: SessionManager, stop: threading.Event, interval_s: float) -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import TcpWSGIServer, UnixWSGIServer
 from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 
@@ -218,11 +219,26 @@ _SENTENCES = {
 }
 
 
+class _Parser(HTTPRequestParser):  # type: ignore[misc] # as above
+    """Refuses a request whose length is told in two ways: proxies and servers choose differently.
+
+    RFC 9112, section 6.3, lets a server choose too; waitress does.
+    """
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """As waitress."""
+        named = {line.partition(b":")[0].strip().lower() for line in header_plus.split(b"\n")}
+        if {b"content-length", b"transfer-encoding"} <= named:
+            raise ParsingError("Content-Length beside Transfer-Encoding")
+        super().parse_header(header_plus)
+
+
 class _Channel(HTTPChannel):  # type: ignore[misc] # as above
     """A connection: whose it is, and since when a request is being received on it."""
 
     task_class = _Task
     error_task_class = _ErrorTask
+    parser_class = _Parser
 
     def __init__(
         self,

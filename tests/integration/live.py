@@ -53,12 +53,11 @@ class Live:
         return response.status, answered, json.loads(raw) if raw else None
 
     def raw(self, data: bytes, *, timeout_s: float = 10) -> bytes:
-        """Send these very bytes; all that comes back until the connection is closed."""
+        """Send these very bytes; all that comes back until the end of connection or time."""
         with socket.create_connection(("127.0.0.1", self.port), timeout_s) as connection:
             connection.sendall(data)
-            connection.shutdown(socket.SHUT_WR)
             received = b""
-            with contextlib.suppress(ConnectionResetError):
+            with contextlib.suppress(ConnectionResetError, TimeoutError):
                 while part := connection.recv(65536):
                     received += part
         return received
