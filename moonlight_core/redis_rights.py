@@ -1,7 +1,7 @@
 """What Redis lets us do beyond what we need: told, so that the neighbour is safe by construction.
 
-deploy/redis.acl is all that is needed. The probes change nothing: they read a key that nobody has,
-and ask for settings of the server.
+deploy/redis/moonlight.acl is all that is needed. The probes change nothing: they read a key that
+nobody has, and ask for settings of the server.
 """
 
 from __future__ import annotations

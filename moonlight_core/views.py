@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from moonlight_core.gateway import SlurmGateway
     from moonlight_core.models import Session
     from moonlight_core.pictures import Picture
-    from moonlight_core.secret import Secret
+    from moonlight_core.secret import Secret, ServiceSecrets
     from moonlight_core.settings import Settings
     from moonlight_core.store import SessionStore
     from moonlight_core.users import User
@@ -43,7 +43,7 @@ class SessionViews(SunshineAccess):
         settings: Settings,
         store: SessionStore,
         gateway: SlurmGateway,
-        service_secret: Secret,
+        service_secret: Secret | ServiceSecrets,
         *,
         resolve_user: Callable[..., User],
     ) -> None:

@@ -104,7 +104,7 @@ def _tell_excess_rights(manager: SessionManager) -> None:
     """Say what a mistake of ours, or of a burglar in us, could do in Redis and need not."""
     with contextlib.suppress(MoonlightError):
         for phrase in manager.excess_rights():
-            _log.warning("The account in Redis may %s: see deploy/redis.acl.", phrase)
+            _log.warning("The account in Redis may %s: see deploy/redis/moonlight.acl.", phrase)
 
 
 def _reconcile_loop(manager: SessionManager, stop: threading.Event, interval_s: float) -> None:

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import redis
+from session_factory import at_most, session
 
+from moonlight_core.models import Status
 from moonlight_core.redis_rights import excess
 from moonlight_core.store import SessionStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ACL = Path(__file__).parents[2] / "deploy" / "redis.acl"
+ACL = Path(__file__).parents[2] / "deploy/redis/moonlight.acl"
 
 
 @pytest.fixture
 def ours(redis_client: redis.Redis, redis_url: str) -> Iterator[redis.Redis]:
-    """A client with the account of deploy/redis.acl."""
-    words = ACL.read_text("utf-8").replace(">PASSWORD", ">hunter2").split()
-    assert words[0] == "user"
+    """A client with the account of deploy/redis/moonlight.acl."""
+    text = ACL.read_text("utf-8").replace(">PASSWORD", ">hunter2")
+    words = next(line for line in text.splitlines() if line.startswith("user ")).split()
     redis_client.execute_command("ACL", "SETUSER", *words[1:])
     with redis.Redis.from_url(
         redis_url, username="moonlight", password="hunter2", decode_responses=True
@@ -56,7 +59,7 @@ def test_the_neighbours_keys_are_out_of_reach(
 ) -> None:
     """Whatever a mistake in our code or a burglar in our process would send."""
     redis_client.hset("vnc:session:1", "display", "1")
-    with pytest.raises(redis.exceptions.ResponseError, match="perm|allowed"):
+    with pytest.raises(redis.exceptions.ResponseError, match=r"perm|allowed"):
         ours.execute_command(*command.split())
     script = "return redis.call(unpack(ARGV))"
     with pytest.raises(redis.exceptions.ResponseError):
@@ -70,3 +73,15 @@ def test_the_service_works_with_it(ours: redis.Redis) -> None:
     store.ping()
     assert store.all() == []
     assert store.excess_rights() == []
+    one = store.create(session(), at_most(2))
+    assert one is not None
+    assert store.lease(one, "viz1", range(10, 12), [47989])
+    assert store.scans.claim(10)
+    store.nudge()
+    with store.nudges() as nudges:
+        assert nudges.wait(0.05, threading.Event())
+    assert store.scans.release_orphans(set()) == 0
+    (one,) = store.live()
+    assert store.finish(one, keep_s=60, status=Status.STOPPED)
+    store.pairings.begin(one.session_id, "token", longest_s=5)
+    assert store.pairings.get(one.session_id).status == "waiting"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
@@ -324,32 +323,3 @@ def test_a_full_redis_is_said_to_be(store: SessionStore, redis_client: redis.Red
     finally:
         redis_client.config_set("maxmemory", "0")
     assert redis_client.keys("moonlight:*") == []
-
-
-def test_the_documented_acl_is_enough_and_no_more(
-    redis_client: redis.Redis, redis_url: str
-) -> None:
-    """The ACL line of docs/install.md: our own whole life, and not one key of the neighbour's."""
-    text = (Path(__file__).parents[2] / "docs" / "install.md").read_text("utf-8")
-    line = next(line for line in text.splitlines() if line.startswith("ACL SETUSER"))
-    redis_client.execute_command(*line.replace(">PASSWORD", ">hunter2").split())
-    redis_client.hset("vnc:session:1", "display", "1")
-    try:
-        with redis.Redis.from_url(
-            redis_url, username="moonlight", password="hunter2", decode_responses=True
-        ) as limited:
-            store = SessionStore(limited)
-            one = created(store)
-            assert store.lease(one, "viz1", DISPLAYS, PORTS)
-            assert store.scans.claim(10)
-            store.nudge()
-            with store.nudges() as nudges:
-                assert nudges.wait(0.05, threading.Event())
-            assert store.scans.release_orphans(set()) == 0
-            (one,) = store.live()
-            assert store.finish(one, keep_s=60, status=Status.STOPPED)
-            for command in ("HGETALL vnc:session:1", "KEYS *", "FLUSHALL", "CONFIG GET maxmemory"):
-                with pytest.raises(redis.exceptions.NoPermissionError):
-                    limited.execute_command(*command.split())
-    finally:
-        redis_client.execute_command("ACL", "DELUSER", "moonlight")

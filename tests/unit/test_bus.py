@@ -18,6 +18,7 @@ NUMBERS = {
     "identity": 2,
     "cpus": 4, "memory_gb": 8, "gpus": 1, "hours": 8, "width": 1920, "height": 1080, "fps": 60,
     "idle_minutes": 30,
+    "secret_id": 4000000000,
 }  # fmt: skip
 
 

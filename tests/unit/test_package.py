@@ -38,7 +38,7 @@ def imports(name: str) -> list[str]:
 
 
 def test_outside_systems_have_one_door_each() -> None:
-    """One imports pyslurm, nine know redis-py, one calls Sunshine, moonlight_http alone serves."""
+    """One imports pyslurm, ten know redis-py, one calls Sunshine, moonlight_http alone serves."""
     assert imports("pyslurm") == ["moonlight_core/slurm.py"]
     stores = [
         "events",
@@ -47,6 +47,7 @@ def test_outside_systems_have_one_door_each() -> None:
         "pairing_store",
         "records",
         "redis_client",
+        "redis_rights",
         "scan_store",
     ]
     stores += ["slot_store", "store"]
