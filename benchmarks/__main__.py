@@ -7,6 +7,7 @@ import datetime as dt
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -57,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
             first, since = len(bench.rows), time.monotonic()
             try:
                 measure(bench)
-            except BenchError as exc:
+            except (BenchError, OSError, subprocess.SubprocessError) as exc:
                 troubles.append(f"{title}: {exc}")
                 _say(f"    not measured: {exc}")
             for row in bench.rows[first:]:

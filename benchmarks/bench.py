@@ -79,6 +79,10 @@ class Bench:
         self._was_running = _run("cluster-service", "status", "moonlight", check=False) == 0
         _run("cluster-service", "stop", "moonlight")
         self._remove()
+        self.make_partition()
+
+    def make_partition(self) -> None:
+        """Make the partition whose jobs never start; a restarted slurmctld has forgotten it."""
         _run("scontrol", "create", f"PartitionName={PARKED}", "Nodes=ALL", "State=DOWN")
 
     def end(self) -> None:

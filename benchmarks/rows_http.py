@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import time
 from collections import Counter
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -199,9 +199,9 @@ def reads_without_slurmctld(bench: Bench) -> None:
         with bench.service(), bench.baseline():
             client = load.Client(BASELINE_PORT)
             _create(client, "/sessions")
-            with _Away(how):
+            with _Away(bench, how):
                 slowest = load.reads(bench.url, clients=4, seconds=seconds)
-                baseline = [load.timed_ms(partial(client, "GET", "/sessions"))]
+                baseline = _patient_ms(client)
         bench.redis.flushdb()
         bench.cancel_jobs()
         bench.rows.append(
@@ -209,7 +209,7 @@ def reads_without_slurmctld(bench: Bench) -> None:
                 TOPIC,
                 f"list 25 sessions while slurmctld is {how}, 4 clients: p99",
                 Figure(slowest.p99_ms, slowest.p99_ms, slowest.p99_ms, "ms"),
-                {"baseline program, one session, one request": Figure.of(baseline, "ms")},
+                {"baseline program, one session, one request (given up after 60 s)": baseline},
                 "p99 ≤ 50 ms",
                 slowest.p99_ms <= 50,  # noqa: PLR2004 - the goal
                 note=f"{slowest.per_s:,.0f} requests a second, p50 {slowest.p50_ms:.2f} ms, while "
@@ -218,10 +218,20 @@ def reads_without_slurmctld(bench: Bench) -> None:
         )
 
 
+def _patient_ms(client: load.Client) -> Figure:
+    begun = time.perf_counter()
+    # After a time-out that is how long it took at least.
+    with contextlib.suppress(OSError):
+        client("GET", "/sessions")
+    took = (time.perf_counter() - begun) * 1000
+    return Figure(took, took, took, "ms")
+
+
 class _Away:
     """While it lasts, slurmctld is stopped, or hangs."""
 
-    def __init__(self, how: str) -> None:
+    def __init__(self, bench: Bench, how: str) -> None:
+        self._bench = bench
         self._hung = how == "hung"
         self._pid = Path("/run/moonlight-dev/slurmctld.pid").read_text().strip()
 
@@ -239,6 +249,7 @@ class _Away:
             time.sleep(1)
         else:
             self._service("start")
+            self._bench.make_partition()
 
     def _service(self, action: str) -> None:
         subprocess.run(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import hmac
 import os
+import time
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 PROXY_SECRET = "X-Moonlight-Proxy-Secret"  # noqa: S105 - the name of a header
 _LONGEST_NAME = 64
+# How long a caller is taken for whom the system's databases said, in seconds, and of how many that
+# is remembered.
+_REMEMBER_S = 2.0
+_MOST_REMEMBERED = 10_000
 
 
 @attrs.frozen(kw_only=True)
@@ -120,6 +125,7 @@ class Identity:
         self._source = source
         self._administrators = administrators
         self._first_uid = first_uid
+        self._known: dict[str, tuple[float, Caller]] = {}
 
     def process_resource(
         self, req: falcon.Request, _resp: falcon.Response, resource: object, _params: object
@@ -132,7 +138,20 @@ class Identity:
             raise Refusal(
                 falcon.HTTP_403, "user_not_allowed", "The user name is too long to be one."
             )
-        user = find_user(name, first_uid=self._first_uid)
-        req.context.caller = Caller(
-            name=user.name, administrator=self._administrators.include(user)
-        )
+        req.context.caller = self._caller(name, may_remember=req.method in ("GET", "HEAD"))
+
+    def _caller(self, name: str, *, may_remember: bool) -> Caller:
+        """Who that is, as the system's databases say: now, or ``_REMEMBER_S`` ago at most.
+
+        A site's directory may be a network away, and dashboards ask every second. Whatever changes
+        something is asked for anew.
+        """
+        until, caller = self._known.get(name, (0.0, None))
+        now = time.monotonic()
+        if caller is None or not may_remember or now >= until:
+            user = find_user(name, first_uid=self._first_uid)
+            caller = Caller(name=user.name, administrator=self._administrators.include(user))
+            if len(self._known) >= _MOST_REMEMBERED:
+                self._known.clear()
+            self._known[name] = (now + _REMEMBER_S, caller)
+        return caller

@@ -8,6 +8,7 @@ node everybody has programs. The kernel can: of a unix socket it tells the accou
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import os
 import pwd
@@ -20,6 +21,7 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 UNIX = "unix"
 """What stands in ``REMOTE_ADDR`` of a request that came over the unix socket."""
 PEER_UID = "moonlight.peer_uid"
@@ -84,7 +86,7 @@ class Proxies:
             addresses alone decide.
     """
 
-    networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
+    networks: tuple[_Network, ...]
     uids: frozenset[int] | None
 
     @classmethod
@@ -116,16 +118,21 @@ class Proxies:
         """
         if address == UNIX:
             return self.uids is not None and uid in self.uids
-        try:
-            peer = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        peer = getattr(peer, "ipv4_mapped", None) or peer
-        if not any(peer in network for network in self.networks):
-            return False
-        if self.uids is None:
-            return True
+        inside, loopback = _place(address, self.networks)
+        if not inside or self.uids is None:
+            return inside
         if uid is None:
             # Somebody on another host; on this one an account was to be known.
-            return not peer.is_loopback
+            return not loopback
         return uid in self.uids
+
+
+@functools.lru_cache(maxsize=1024)
+def _place(address: str, networks: tuple[_Network, ...]) -> tuple[bool, bool]:
+    """Whether an address is in one of the networks, and whether it is this host's own."""
+    try:
+        peer = ipaddress.ip_address(address)
+    except ValueError:
+        return False, False
+    peer = getattr(peer, "ipv4_mapped", None) or peer
+    return any(peer in network for network in networks), peer.is_loopback

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from live import SESSIONS, SOMEBODY, Live
 
-from moonlight_core.errors import SettingsError
+from moonlight_core.errors import SettingsError, UserNotAllowed
 from moonlight_http import identity, peers
 from moonlight_http.identity import PROXY_SECRET
 
@@ -174,6 +174,7 @@ def test_a_header_with_underscores_is_not_the_header(live: Live) -> None:
 
 def test_administrators_by_a_unix_group(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """As the system's databases say now, not when the service started."""
+    monkeypatch.setattr(identity, "_REMEMBER_S", 0.0)
     members: set[str] = set()
 
     class Grp:
@@ -199,3 +200,21 @@ def test_administrators_by_a_unix_group(serve: Serve, monkeypatch: pytest.Monkey
         assert live.ask("GET", everybody, X_Remote_User="carol")[0] == 200
     with serve(service={"administrators_group": "no-such-group"}) as live:
         assert live.ask("GET", everybody, X_Remote_User="bob")[0] == 403
+
+
+def test_what_changes_something_asks_the_system_anew(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has just been locked out may look for a moment more, and change nothing."""
+    monkeypatch.setattr(identity, "_REMEMBER_S", 600.0)
+
+    def locked(name: str, **_: object) -> None:
+        raise UserNotAllowed(f"The account {name} is locked.")
+
+    with serve() as live:
+        assert live.ask("GET", SESSIONS, X_Remote_User="alice")[0] == 200
+        monkeypatch.setattr(identity, "find_user", locked)
+        assert live.ask("GET", SESSIONS, X_Remote_User="alice")[0] == 200
+        assert live.ask("POST", SESSIONS, X_Remote_User="alice")[0] == 403
+        assert live.ask("DELETE", f"{SESSIONS}/ml-alice-x", X_Remote_User="alice")[0] == 403
+        assert live.ask("GET", SESSIONS, X_Remote_User="bob")[0] == 403
