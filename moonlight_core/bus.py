@@ -32,14 +32,13 @@ from typing import TYPE_CHECKING
 import attrs
 
 from moonlight_core.gateway import COMMENT_PREFIX
-from moonlight_core.models import SESSION_ID, Lease
+from moonlight_core.models import SESSION_ID, Lease, Session
 from moonlight_core.options import OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from moonlight_core.gateway import SlurmJob
-    from moonlight_core.models import Session
 
 _LONGEST_REASON = 500
 _LONGEST_LOG = 4000
@@ -122,7 +121,7 @@ class Mark:
             numbers={name: int(number) for name, number in numbers.items()},
             lease=lease,
             restart_count=restart,
-            options={name: words[name] for name in _OPTIONS if name in words},
+            options={name: words[name] for name in _OPTIONS if _is_option(words.get(name), name)},
             wishes={
                 name: words[name]
                 for name, form in _WISHES.items()
@@ -147,8 +146,15 @@ class Mark:
         return " ".join(words)
 
 
+def _is_option(value: str | None, name: str) -> bool:
+    try:
+        return value is not None and bool(Session.parsed({name: value}))
+    except ValueError:
+        return False
+
+
 def _options_of(session: Session) -> dict[str, str]:
-    usual = {field.name: field.default for field in attrs.fields(type(session))}
+    usual = {field.name: field.default for field in attrs.fields(Session)}
     record = session.to_record()
     return {
         name: record[name]

@@ -70,12 +70,15 @@ class InvalidRequest(RequestError):
     """Raised when a value is of the wrong kind or outside its limits.
 
     ``field`` names the value as the caller wrote it; ``limit`` is the most that may be asked for,
-    where that is why.
+    and ``allowed`` are the only values, where that is why.
     """
 
-    def __init__(self, field: str, message: str, *, limit: int | None = None) -> None:
+    def __init__(
+        self, field: str, message: str, *, limit: int | None = None, allowed: Sequence[str] = ()
+    ) -> None:
         self.field = field
         self.limit = limit
+        self.allowed = tuple(allowed)
         super().__init__(message)
 
 

@@ -108,15 +108,19 @@ OPTIONS: Mapping[str, Option] = {
 }
 
 
+def _short(value: object) -> str:
+    return repr(value)[:60]
+
+
 def fault(name: str, value: Any) -> str | None:
     """What is wrong with a string option's value, as the end of a sentence; None if nothing is."""
     option = OPTIONS[name]
     if not isinstance(value, str):
-        return f"is {value!r}: a string is wanted."
+        return f"is {_short(value)}: a string is wanted."
     if option.words and value not in option.words:
-        return f"is {value[:60]!r}: it is one of {', '.join(option.words)}."
+        return f"is {_short(value)}: it is one of {', '.join(option.words)}."
     if option.form and not option.form(value):
-        return f"is {value[:60]!r}: it looks like {option.example}."
+        return f"is {_short(value)}: it looks like {option.example}."
     return None
 
 
@@ -188,7 +192,7 @@ def chosen(
             values[name] = _bitrate(name, value, max_bitrate_kbps or MOST_BITRATE_KBPS)
         elif option.kind is bool:
             if not isinstance(value, bool):
-                raise InvalidRequest(name, f"{name} is {value!r}: true or false is wanted.")
+                raise InvalidRequest(name, f"{name} is {_short(value)}: true or false is wanted.")
             values[name] = value
         elif option.kind is tuple:
             values[name] = _some(name, value, offered(name, image))
@@ -219,10 +223,12 @@ def _of_image(name: str, image: Image, max_bitrate_kbps: int) -> Any:
 
 def _bitrate(name: str, value: Any, most: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidRequest(name, f"{name} is {value!r}: a whole number is wanted.")
+        raise InvalidRequest(name, f"{name} is {_short(value)}: a whole number is wanted.")
     if not LEAST_BITRATE_KBPS <= value <= most:
         raise InvalidRequest(
-            name, f"{name} is {value}: it may be {LEAST_BITRATE_KBPS} to {most} (kbit/s)."
+            name,
+            f"{name} is {str(value)[:20]}: it may be {LEAST_BITRATE_KBPS} to {most} (kbit/s).",
+            limit=most,
         )
     return value
 
@@ -230,30 +236,34 @@ def _bitrate(name: str, value: Any, most: int) -> int:
 def _word(name: str, value: Any, image: Image, record: ImageRecord) -> str:
     wrong = fault(name, value)
     if wrong:
-        raise InvalidRequest(name, f"{name} {wrong}")
+        raise InvalidRequest(name, f"{name} {wrong}", allowed=offered(name, image))
     limited = image.choices.get(name)
     if limited is not None and value not in limited:
         raise InvalidRequest(
             name,
             f"{name} is {value!r}: for the image {image.id} it is one of {', '.join(limited)}.",
+            allowed=limited,
         )
     there = {"keyboard": record.keyboards, "locale": record.locales}.get(name)
     if there is not None and value not in there:
         what = ", ".join(sorted(there)) if len(there) <= 20 else f"{len(there)} others"  # noqa: PLR2004 - what fits a line
         raise InvalidRequest(
-            name, f"{name} is {value!r}: the image {image.id} does not have it, but {what}."
+            name,
+            f"{name} is {value!r}: the image {image.id} does not have it, but {what}.",
+            allowed=sorted(there),
         )
     return str(value)
 
 
 def _some(name: str, value: Any, among: tuple[str, ...]) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
-        raise InvalidRequest(name, f"{name} is {value!r}: a list of strings is wanted.")
+        raise InvalidRequest(name, f"{name} is {_short(value)}: a list of strings is wanted.")
     for item in value:
         if item not in among:
             raise InvalidRequest(
                 name,
                 f"{name} has {item[:100]!r}: "
                 + (f"there are {', '.join(among)}." if among else "this image offers none."),
+                allowed=among,
             )
     return tuple(dict.fromkeys(value))

@@ -104,6 +104,8 @@ def _on_core_error(
         data["field"] = error.field
         if error.limit is not None:
             data["limit"] = error.limit
+        if error.allowed:
+            data["allowed"] = list(error.allowed)
     if isinstance(error, errors.QuotaExceeded):
         data |= {"limit": error.limit, "current": error.current, "quota": error.quota}
         if error.retry_after_s is not None:

@@ -14,6 +14,7 @@ from moonlight_core.cli.exits import (
     EXIT_OK,
     EXIT_REFUSED,
     EXIT_UNAVAILABLE,
+    EXIT_USAGE,
 )
 from moonlight_core.cli.parser import make_parser
 
@@ -31,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int | None = arguments.run(context, arguments)
     except errors.SettingsError as exc:
         return _complain(exc, EXIT_CONFIG)
+    except errors.InvalidRequest as exc:
+        return _complain(exc, EXIT_USAGE)
     except (
         errors.RequestError,
         errors.SessionEnded,

@@ -20,6 +20,7 @@ RECORD = Path("/opt/apptainers/sunshine_xfce4.sif.json")
 SESSION_DIRS = "/scratch/sunshine_sessions"
 _LOOKS = {
     "windows": "xwininfo -root -tree",
+    "keyboard": "setxkbmap -query",
     "sinks": "PULSE_SERVER=unix:/session/run/pulse/native PULSE_COOKIE=/session/pulse-cookie"
     " pactl list short sinks",
 }
@@ -71,7 +72,8 @@ def shown_in(viewer: Viewer, what: str) -> str:
 
     Args:
         viewer: the session; the client is not needed.
-        what: ``dimensions`` of the screen, ``windows``, ``sinks``, or the name of an extension.
+        what: ``dimensions`` of the screen, ``windows``, ``keyboard``, ``sinks``, or the name of an
+            extension.
     """
     session = viewer.made
     command = _LOOKS.get(what, "xdpyinfo -queryExtensions")

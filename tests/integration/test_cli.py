@@ -83,7 +83,8 @@ def test_waiting_shows_progress(
         (["delete", "ml-x"], cli.EXIT_REFUSED, "There is no session"),
         (["create", "--user", "mallory"], cli.EXIT_REFUSED, "no account mallory"),
         (["create", "--user", "alice", "--image", "none"], cli.EXIT_REFUSED, "no image 'none'"),
-        (["create", "--user", "alice", "--cpus", "0"], cli.EXIT_REFUSED, "cpus is 0"),
+        (["create", "--user", "alice", "--cpus", "0"], cli.EXIT_USAGE, "cpus is 0"),
+        (["create", "--user", "alice", "--keyboard", "x"], cli.EXIT_USAGE, "de or us(intl)"),
     ],
 )
 def test_a_refusal_is_a_sentence(
