@@ -18,7 +18,7 @@ EXIT_INTERRUPTED = 130
 MEANINGS = {
     EXIT_OK: "done",
     EXIT_REFUSED: "refused, or not found",
-    EXIT_USAGE: "faulty command line",
+    EXIT_USAGE: "faulty command line, or a value that cannot be had",
     EXIT_UNAVAILABLE: "Slurm, Redis or Sunshine is away; try again later",
     EXIT_CONFIG: "faulty configuration",
     EXIT_INTERRUPTED: "interrupted",

@@ -62,7 +62,7 @@ def test_what_goes_wrong_is_a_sentence(
     desktop: Desktop, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With an exit code for each kind."""
-    assert cli.main(["pair", desktop.id, "--pin", "12"]) == cli.EXIT_REFUSED
+    assert cli.main(["pair", desktop.id, "--pin", "12"]) == cli.EXIT_USAGE
     assert "four digits" in capsys.readouterr().err
     desktop.standin.process.kill()
     desktop.standin.wait_exit()
