@@ -101,11 +101,8 @@ def _on_core_error(
     status, code = status_and_code(error)
     data: dict[str, Any] = {}
     if isinstance(error, errors.InvalidRequest):
-        data["field"] = error.field
-        if error.limit is not None:
-            data["limit"] = error.limit
-        if error.allowed:
-            data["allowed"] = list(error.allowed)
+        told = {"field": error.field, "limit": error.limit, "allowed": list(error.allowed) or None}
+        data |= {name: value for name, value in told.items() if value is not None}
     if isinstance(error, errors.QuotaExceeded):
         data |= {"limit": error.limit, "current": error.current, "quota": error.quota}
         if error.retry_after_s is not None:
