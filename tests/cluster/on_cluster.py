@@ -133,6 +133,8 @@ def wait_for(
     good: Callable[[Any], bool],
     timeout_s: float = 30,
     stop: Callable[[Any], bool] = lambda _seen: False,
+    *,
+    every_s: float = 0.1,
 ) -> Any:
     """Look until it is good; fail with what was seen last."""
     deadline = time.monotonic() + timeout_s
@@ -142,7 +144,7 @@ def wait_for(
             return seen
         if stop(seen) or time.monotonic() > deadline:
             pytest.fail(f"after {timeout_s:g} s still: {seen}")
-        time.sleep(0.1)
+        time.sleep(every_s)
 
 
 def everything() -> list[dict[str, Any]]:
