@@ -55,6 +55,7 @@ class ServiceSettings:
     secret_file: Path = option(
         Path("/etc/moonlight/secret"), "file with the service's secret, readable by it alone"
     )
+    log_format: str = option("text", "lines of the service's log: text or json")
     audit_log: Path | None = option(
         None, "file in which each act of an administrator is written; none: the service's log"
     )
@@ -112,6 +113,8 @@ def _listening_faults(service: ServiceSettings) -> Iterator[str]:
         yield f"[service] port is {service.port}: a TCP port is 1 to 65535."
     if not service.host and service.socket is None:
         yield "[service] host and socket are both empty: the service would listen nowhere."
+    if service.log_format not in ("text", "json"):
+        yield f"[service] log_format is {service.log_format!r}: it is text or json."
     for name, path in (("socket", service.socket), ("audit_log", service.audit_log)):
         if path is not None and not path.is_absolute():
             yield f"[service] {name} is {path}: it must be an absolute path."

@@ -19,6 +19,7 @@ from moonlight_http.desktop import ClientById, Clients, Credentials, Pair
 from moonlight_http.encoding import SessionTexts
 from moonlight_http.errors import add_error_handlers
 from moonlight_http.identity import Administrators, HeaderIdentity, Identity
+from moonlight_http.metrics import Metrics, MetricsPage
 from moonlight_http.pairings import Gate, Pairings
 from moonlight_http.peers import Proxies
 from moonlight_http.request_id import HEADER, RequestIds
@@ -36,13 +37,18 @@ PREFIX = "/api/moonlight"
 
 
 def create_app(
-    manager: SessionManager, *, pairings: Pairings | None = None, tells_accounts: bool = False
+    manager: SessionManager,
+    *,
+    pairings: Pairings | None = None,
+    metrics: Metrics | None = None,
+    tells_accounts: bool = False,
 ) -> falcon.App[falcon.Request, falcon.Response]:
     """The WSGI application over a manager.
 
     Args:
         manager: what every request is carried out by; shared by all threads.
         pairings: what carries out pairings that outlive their request; whoever gives one ends it.
+        metrics: what counts for ``/metrics``; whoever runs reconcile gives one and tells it.
         tells_accounts: whether the server tells the account at the other end of a connection
             (``moonlight_http.peers.PEER_UID``), as ours does; without, addresses alone decide.
 
@@ -60,6 +66,8 @@ def create_app(
                 expose_headers=["Location", "Retry-After", HEADER],
             )
         )
+    metrics = metrics or Metrics(manager)
+    app.add_middleware(metrics)
     app.add_middleware(RequestIds(proxies))
     app.add_middleware(SecurityHeaders(service.allowed_origins))
     app.add_middleware(CrossSite(service.allowed_origins))
@@ -81,6 +89,7 @@ def create_app(
     # A parameter given twice is a mistake to point out, not a list.
     app.req_options.auto_parse_qs_csv = False
     add_error_handlers(app)
+    app.add_route("/metrics", MetricsPage(metrics))
     _add_routes(app, manager, pairings or Pairings(threading.Event()))
     return app
 

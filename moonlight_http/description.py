@@ -86,6 +86,7 @@ def describe(settings: Settings, prefix: str) -> Schema:
         "paths": {
             "/health": _health("getHealthAtTheRoot"),
             f"{prefix}/health": _health("getHealth"),
+            "/metrics": _metrics(),
             f"{prefix}/openapi.json": {
                 "get": operation("getDescription", "This description", {200: {"type": "object"}})
                 | {"security": []}
@@ -115,6 +116,18 @@ def _security(settings: Settings) -> Schema:
     if settings.service.identity == "jwt":
         return {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
     return {"type": "apiKey", "in": "header", "name": settings.service.user_header}
+
+
+def _metrics() -> Schema:
+    text = {"text/plain": {"schema": {"type": "string"}}}
+    return {
+        "get": {
+            "operationId": "getMetrics",
+            "summary": "What the service counts, for Prometheus",
+            "responses": {"200": {"description": "OK", "content": text}},
+            "security": [],
+        }
+    }
 
 
 def _health(name: str) -> Schema:

@@ -96,8 +96,9 @@ def _answer(resp: falcon.Response, status: str, code: str, message: str, **data:
 
 
 def _on_core_error(
-    _req: falcon.Request, resp: falcon.Response, error: errors.MoonlightError, _params: object
+    req: falcon.Request, resp: falcon.Response, error: errors.MoonlightError, _params: object
 ) -> None:
+    req.context.error = error
     status, code = status_and_code(error)
     data: dict[str, Any] = {}
     if isinstance(error, errors.InvalidRequest):

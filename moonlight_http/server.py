@@ -10,15 +10,17 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moonlight_core import SessionManager, Settings, __version__
 from moonlight_core.errors import MoonlightError, SettingsError
 from moonlight_core.slurm_worker import WorkerGateway
+from moonlight_http import logs
 from moonlight_http.app import create_app
+from moonlight_http.metrics import Metrics
 from moonlight_http.pairings import Pairings
-from moonlight_http.request_id import LogFilter
 from moonlight_http.serving import Server
 
 if TYPE_CHECKING:
@@ -37,15 +39,10 @@ def main(argv: list[str] | None = None) -> int:
         (EX_UNAVAILABLE) when the address cannot be listened on.
     """
     arguments = _parser().parse_args(argv)
-    logging.basicConfig(
-        level=arguments.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s [%(request_id)s]: %(message)s",
-        stream=sys.stderr,
-    )
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(LogFilter())
+    logs.set_up(arguments.log_level, "text")
     try:
         settings = Settings.load(arguments.config)
+        logs.set_up(arguments.log_level, settings.service.log_format)
         gateway = WorkerGateway(settings.slurm.conf, deadline_s=settings.slurm.deadline_s)
         manager = SessionManager.from_settings(settings, gateway=gateway)
     except MoonlightError as exc:
@@ -55,7 +52,8 @@ def main(argv: list[str] | None = None) -> int:
     stop = threading.Event()
     pairings = Pairings(stop)
     try:
-        app = create_app(manager, pairings=pairings, tells_accounts=True)
+        metrics = Metrics(manager)
+        app = create_app(manager, pairings=pairings, metrics=metrics, tells_accounts=True)
         server = Server(app, service)
     except SettingsError as exc:
         print(f"moonlight_http: {exc}", file=sys.stderr)
@@ -79,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
     gateway.start()
     loop = threading.Thread(
         target=_reconcile_loop,
-        args=(manager, stop, service.reconcile_interval_s),
+        args=(manager, stop, service.reconcile_interval_s, metrics),
         name="reconcile",
         daemon=True,
     )
@@ -107,15 +105,19 @@ def _tell_excess_rights(manager: SessionManager) -> None:
             _log.warning("The account in Redis may %s: see deploy/redis/moonlight.acl.", phrase)
 
 
-def _reconcile_loop(manager: SessionManager, stop: threading.Event, interval_s: float) -> None:
+def _reconcile_loop(
+    manager: SessionManager, stop: threading.Event, interval_s: float, metrics: Metrics
+) -> None:
     """Rounds until ``stop``; a trouble is told once when it begins and once when it is over."""
     trouble = ""
     # Listened to before the first round, so that what is said during a round is heard after it.
     with manager.nudges() as nudges:
         while not stop.is_set():
             try:
-                manager.reconcile()
+                began = time.monotonic()
+                metrics.round_done(manager.reconcile(), time.monotonic() - began)
             except MoonlightError as exc:
+                metrics.failed(exc)
                 if type(exc).__name__ != trouble:
                     _log.warning("reconcile waits: %s", exc)
                     trouble = type(exc).__name__

@@ -38,7 +38,7 @@ class Live:
     def ask(
         self, method: str, path: str, body: Any = None, **headers: str
     ) -> tuple[int, dict[str, str], Any]:
-        """One request over TCP, as root: status, headers in lower case, JSON answer."""
+        """One request over TCP, as root: status, headers in lower case, answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         data = None
@@ -50,6 +50,8 @@ class Live:
         raw = response.read()
         connection.close()
         answered = {name.lower(): value for name, value in response.getheaders()}
+        if answered.get("content-type", "").startswith("text/plain"):
+            return response.status, answered, raw.decode()
         return response.status, answered, json.loads(raw) if raw else None
 
     def raw(self, data: bytes, *, timeout_s: float = 10) -> bytes:

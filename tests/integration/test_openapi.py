@@ -36,7 +36,8 @@ def check(document: dict[str, Any], method: str, path: str, status: int, answer:
     """An answer must be one that the description has for this operation."""
     responses = document["paths"][path][method.lower()]["responses"]
     assert str(status) in responses, (method, path, status, answer)
-    schema = responses[str(status)]["content"]["application/json"]["schema"]
+    kind = "text/plain" if isinstance(answer, str) else "application/json"
+    schema = responses[str(status)]["content"][kind]["schema"]
     Draft202012Validator(schema | {"components": document["components"]}).validate(answer)
 
 

@@ -1,0 +1,328 @@
+"""deploy/: what a site installs, tried with the real programs: pip, nginx, sacctmgr, systemd."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import json
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from on_cluster import Api, Node, run, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+PREFIX = Path("/opt/moonlight-site")
+BACKEND = PREFIX / "backend_moonlight_8004"
+CONFIG = Path("/etc/moonlight-site")
+PORT = 8014
+SOCKET = Path("/run/moonlight-site/http.sock")
+PROXY_PORT = 8015
+
+
+def install(*options: str, expect: int = 0) -> str:
+    """Run the installer; what it said."""
+    (wheel,) = Path("/var/cache/moonlight-dev/wheels").glob("*/*.whl")
+    done = subprocess.run(
+        [DEPLOY / "install", *("--prefix", PREFIX, "--config-dir", CONFIG),
+         "--pyslurm", wheel, *options],
+        check=False, capture_output=True, text=True, timeout=280,
+    )  # fmt: skip
+    assert done.returncode == expect, done.stderr + done.stdout
+    return done.stderr
+
+
+def pid() -> int | None:
+    """The installed service's process, by the name under which it is seen."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            command = (folder / "cmdline").read_bytes().split(b"\0")
+            if (folder / "comm").read_text() == "moonlight_8004\n" and b"moonlight_http" in command:
+                return int(folder.name)
+    return None
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Path]:
+    """A service installed by the installer, beside the cluster's own, on a port of its own."""
+    for path in (PREFIX, CONFIG):
+        shutil.rmtree(path, ignore_errors=True)
+    told = install("--dry-run")
+    assert "would install" in told
+    assert not PREFIX.exists()
+    assert not CONFIG.exists()
+    told = install()
+    assert "moonlight doctor" in told
+    secret = CONFIG / "secret"
+    assert secret.stat().st_mode & 0o777 == 0o600
+    assert len(secret.read_text()) == 64
+    assert "#port = 8004" in (CONFIG / "moonlight.toml").read_text()
+    SOCKET.parent.mkdir(mode=0o755, exist_ok=True)
+    (CONFIG / "moonlight.toml").write_text(
+        re.sub(
+            r"(?m)^\[service\]$",
+            f'[service]\nport = {PORT}\nsocket = "{SOCKET}"\nsocket_group = "www-data"',
+            Path("/etc/moonlight/moonlight.toml").read_text(),
+        )
+    )
+    run(str(BACKEND / "moonlight_8004"), "start")
+    wait_for(lambda: healthy(PORT), bool)
+    yield BACKEND
+    if (BACKEND / "moonlight_8004").exists():
+        run(str(BACKEND / "moonlight_8004"), "stop", check=False)
+    for path in (PREFIX, CONFIG, SOCKET.parent):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def healthy(port: int) -> bool:
+    """Whether a service answers there."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    with contextlib.closing(connection), contextlib.suppress(OSError):
+        connection.request("GET", "/health")
+        return bool(json.loads(connection.getresponse().read())["status"] == "ok")
+    return False
+
+
+def test_what_is_installed(site: Path) -> None:
+    """Its own environment, logs, configuration and pid; seen as moonlight_8004."""
+    assert (site / "venv").is_symlink()
+    assert (site / "etc").resolve() == CONFIG
+    assert (site / "logs/service.log").is_file()
+    assert int((site / "moonlight_8004.pid").read_text()) == pid()
+    assert "moonlight_8004 runs as process" in run(str(site / "moonlight_8004"), "status")
+    assert "runs already" in run(str(site / "moonlight_8004"), "start")
+    shown = run(str(site / "venv/bin/moonlight"), "--config", f"{CONFIG}/moonlight.toml", "images")
+    assert "xfce4" in shown
+
+
+@pytest.fixture
+def nginx(site: Path, tmp_path: Path) -> Iterator[None]:
+    """The real nginx with our location blocks in a server of the site's, as www-data."""
+    assert site
+    hashed = run("openssl", "passwd", "-apr1", "wonderland").strip()
+    (tmp_path / "htpasswd").write_text(f"alice:{hashed}\n")
+    socket_block = (
+        (DEPLOY / "nginx/moonlight.conf").read_text()
+        .replace("http://127.0.0.1:8004", f"http://unix:{SOCKET}:")
+        .replace("/api/moonlight/ {", "/socket/ {\n rewrite ^/socket/(.*) /api/moonlight/$1 break;")
+    )  # fmt: skip
+    (tmp_path / "socket.conf").write_text(socket_block)
+    for name in ("moonlight.conf", "moonlight-stripped.conf"):
+        text = (DEPLOY / "nginx" / name).read_text()
+        assert "127.0.0.1:8004" in text
+        (tmp_path / name).write_text(text.replace("127.0.0.1:8004", f"127.0.0.1:{PORT}"))
+    (tmp_path / "nginx.conf").write_text(
+        f"""user www-data; daemon off; pid {tmp_path}/pid; error_log {tmp_path}/error.log;
+        events {{}}
+        http {{ access_log off; client_body_temp_path {tmp_path}/body; proxy_temp_path {tmp_path}/p;
+          fastcgi_temp_path {tmp_path}/f; uwsgi_temp_path {tmp_path}/u; scgi_temp_path {tmp_path}/s;
+          server {{ listen 127.0.0.1:{PROXY_PORT};
+            auth_basic site; auth_basic_user_file {tmp_path}/htpasswd;
+            location / {{ return 200 "site"; }}
+            include {tmp_path}/moonlight.conf; include {tmp_path}/moonlight-stripped.conf;
+            include {tmp_path}/socket.conf; }} }}"""
+    )
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    run("nginx", "-t", "-c", str(tmp_path / "nginx.conf"))
+    server = subprocess.Popen(["nginx", "-c", tmp_path / "nginx.conf"])
+    wait_for(lambda: proxied("GET", "/")[0], lambda status: status == 200)
+    yield
+    server.terminate()
+    server.wait(timeout=10)
+
+
+def proxied(method: str, path: str, *, login: bool = True, **headers: str) -> tuple[int, Any]:
+    """A request through the proxy: status and answer."""
+    if login:
+        headers["Authorization"] = "Basic " + base64.b64encode(b"alice:wonderland").decode()
+    connection = http.client.HTTPConnection("127.0.0.1", PROXY_PORT, timeout=30)
+    try:
+        connection.request(method, path, headers=headers)
+        answer = connection.getresponse()
+        text = answer.read()
+    except OSError:
+        return 0, None
+    finally:
+        connection.close()
+    with contextlib.suppress(ValueError):
+        return answer.status, json.loads(text)
+    return answer.status, text
+
+
+@pytest.mark.usefixtures("nginx")
+def test_the_proxy_says_who_is_asking() -> None:
+    """As it is, with the path stripped, and over the socket; a forged header is replaced."""
+    for base in ("/api/moonlight", "/desktops", "/socket"):
+        status, images = proxied("GET", f"{base}/images")
+        assert (status, images["images"][0]["id"]) == (200, "xfce4"), base
+        assert proxied("GET", f"{base}/images", login=False)[0] == 401
+        forged = {"X-Remote-User": "carol"}
+        status, answer = proxied("GET", f"{base}/sessions?all=true", **forged)
+        assert status == 403, (base, answer)
+        status, answer = proxied("DELETE", f"{base}/sessions/ml-nobody")
+        assert (status, answer["code"]) == (404, "session_not_found"), base
+    assert proxied("GET", "/") == (200, b"site")
+
+
+def test_upgrade_rollback_and_removal_leave_sessions_running(site: Path, redis_cli: Any) -> None:
+    """A bad configuration changes nothing; nobody else's process, file or key is touched."""
+    api = Api("alice", port=PORT)
+    _, session = api("POST", "/api/moonlight/sessions", {"image_id": "bare"})
+    path = f"/api/moonlight/sessions/{session['session_id']}"
+    running = wait_for(lambda: api("GET", path)[1], lambda s: s["status"] == "running")
+    redis_cli("set", "vnc:session:deploy-test", "theirs")
+
+    def job_runs() -> bool:
+        return run("squeue", "-h", "-j", str(running["job_id"]), "-o", "%T").strip() == "RUNNING"
+
+    try:
+        first, release = pid(), (site / "venv").resolve()
+        config = CONFIG / "moonlight.toml"
+        kept = config.read_text()
+        config.write_text(kept + "\n[nonsense]\n")
+        assert "nothing was changed" in install(expect=78)
+        assert (pid(), (site / "venv").resolve()) == (first, release)
+        config.write_text(kept)
+        install()
+        assert (site / "venv").resolve() != release
+        assert pid() not in (None, first)
+        assert api("GET", path)[1]["status"] == "running"
+        assert job_runs()
+        install("--rollback")
+        assert (site / "venv").resolve() == release
+        assert api("GET", path)[1]["status"] == "running"
+        told = install("--uninstall")
+        assert "Sessions go on" in told
+        assert pid() is None
+        assert not (site / "venv").exists()
+        assert (site / "logs/service.log").exists()
+        assert config.exists()
+        assert job_runs()
+        assert healthy(8004)
+        assert Api("alice")("GET", path)[1]["status"] == "running"
+        assert redis_cli("get", "vnc:session:deploy-test") == "theirs\n"
+        install("--uninstall", "--purge")
+        assert not site.exists()
+        assert not CONFIG.exists()
+    finally:
+        redis_cli("del", "vnc:session:deploy-test")
+        Api("alice").delete(session["session_id"])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--prefix", "/opt/backend_5010/x"),
+        ("--config-dir", "/scratch/vnc_x"),
+        ("--python", "/bin/false"),
+    ],
+)
+def test_the_installer_refuses(options: tuple[str, ...]) -> None:
+    """The neighbour's places, and what cannot work."""
+    done = subprocess.run(
+        [DEPLOY / "install", "--prefix", "/opt/refused", *options],
+        check=False, capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    assert done.returncode == 3
+    assert not Path("/opt/refused").exists()
+
+
+def test_the_qos_is_set_up_once() -> None:
+    """A dry run changes nothing, a second run has nothing to do."""
+    script, qos = str(DEPLOY / "slurm/setup-accounting"), f"ml-test-{time.time_ns() % 10**6}"
+    command = [script, "--qos", qos, "--max-wall", "4:00:00", "--gpus-per-user", "1", "research"]
+
+    def known() -> str:
+        limits = "format=maxwall,gracetime,maxtresperuser"
+        return run("sacctmgr", "-nP", "show", "qos", f"name={qos}", limits)
+
+    def research() -> str:
+        return run("sacctmgr", "-nP", "show", "assoc", "account=research", "format=user,qos")
+
+    before = research()
+    try:
+        assert "dry run" in run(*command, "--dry-run")
+        assert known() == ""
+        told = run(*command)
+        assert f"modify account name=research set qos+={qos}" in told
+        assert "alice" in told.splitlines()[-1]
+        assert known() == "04:00:00|00:01:00|gres/gpu=1\n"
+        assert qos in next(line for line in research().splitlines() if line.startswith("|"))
+        assert run(*command).endswith(f"nothing to do: {qos} is as asked for\n")
+        assert run(*command, "--max-wall", "8:00:00").count("sacctmgr -i") == 1
+        done = subprocess.run([script, "nosuch"], check=False, capture_output=True, text=True)
+        assert done.returncode == 3
+    finally:
+        run(
+            "sacctmgr",
+            "-i",
+            "modify",
+            "account",
+            "name=research",
+            "set",
+            f"qos-={qos}",
+            check=False,
+        )
+        run("sacctmgr", "-i", "delete", "qos", qos, check=False)
+    assert research() == before
+
+
+def test_ports_can_be_reserved(nodes: dict[str, Node]) -> None:
+    """The kernel takes the file as it is."""
+    node = nodes["viz2"]
+    name = "/proc/sys/net/ipv4/ip_local_reserved_ports"
+    before = node.run("cat", name)
+    try:
+        node.run("sysctl", "-p", str(DEPLOY / "sysctl/90-moonlight.conf"))
+        assert node.run("cat", name) == "47984-48031\n"
+    finally:
+        node.run("sh", "-c", f"echo '{before.strip()}' >{name}")
+
+
+def test_units_hold(tmp_path: Path) -> None:
+    """Systemd understands them, and finds the service confined."""
+    executable = tmp_path / "backend/venv/bin"
+    executable.mkdir(parents=True)
+    for name in ("moonlight_8004", "moonlight"):
+        (executable / name).touch(mode=0o755)
+    for file in (DEPLOY / "systemd").iterdir():
+        text = file.read_text().replace("@BACKEND@", str(tmp_path / "backend"))
+        (tmp_path / file.name).write_text(text.replace("@CONFIG@", "/etc/moonlight"))
+    units = [str(tmp_path / file.name) for file in (DEPLOY / "systemd").iterdir()]
+    done = subprocess.run(
+        ["systemd-analyze", "verify", *units], check=False, capture_output=True, text=True
+    )
+    complaints = [line for line in done.stderr.splitlines() if "moonlight" in line]
+    assert complaints == []
+    unit = str(tmp_path / "moonlight_8004.service")
+    told = run("systemd-analyze", "security", "--offline=true", unit)
+    level = re.search(r"exposure level.*: ([\d.]+)", told)
+    assert level is not None
+    assert float(level[1]) < 3.5
+
+
+def test_logs_are_turned_and_directories_made(tmp_path: Path) -> None:
+    """By the real logrotate and systemd-tmpfiles."""
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    (logs / "service.log").write_text("line\n")
+    rules = tmp_path / "rules"
+    text = (DEPLOY / "logrotate/moonlight").read_text()
+    rules.write_text(text.replace("@BACKEND@", str(tmp_path)))
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    run("logrotate", "--force", "--state", str(tmp_path / "state"), str(rules))
+    assert (logs / "service.log").read_text() == ""
+    assert (logs / "service.log.1").read_text() == "line\n"
+    made = str(DEPLOY / "tmpfiles/moonlight.conf")
+    run("systemd-tmpfiles", "--create", f"--root={tmp_path}", made)
+    assert (tmp_path / "scratch/sunshine_sessions").stat().st_mode & 0o7777 == 0o1777
