@@ -10,7 +10,7 @@ import attrs
 
 from moonlight_core import sunshine
 from moonlight_core.job import job_spec
-from moonlight_core.limits import Limits
+from moonlight_core.limits import UNLIMITED, Limits
 from moonlight_core.models import Session, Status
 from moonlight_core.secret import read_secret
 from moonlight_core.session_id import new_session_id
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from moonlight_core.gateway import JobSpec
     from moonlight_core.settings import Settings
 
-NO_LIMITS = Limits(per_user=-1, max_cpus=99, max_memory_gb=99, max_gpus=9, max_hours=99)
+NO_LIMITS = Limits(**{field.name: UNLIMITED for field in attrs.fields(Limits)})
 
 
 def running_session(user: str, number: int, **changes: object) -> Session:
