@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from moonlight_core import options
 from moonlight_core.errors import ImageNotFound, ImageUnavailable, InvalidRequest
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _KEY = re.compile(r"[!-~ ]{1,255}")
 _LONGEST_SHOWN = 60
+_MOST_IDLE_MINUTES = 100_000
 
 
 def shown(value: object) -> str:
@@ -83,12 +84,24 @@ def new_session(
         if value is None:
             # Who says nothing gets what the image usually has, or as much as she may.
             return min(int(getattr(image, name)), most)
+        return checked(name, value, least, most)
+
+    def checked(name: str, value: Any, least: int, most: int) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
             raise InvalidRequest(name, f"{name} is {shown(value)}: a whole number is wanted.")
         if not least <= value <= most:
             told = f"{name} is {shown(value)}: it may be {least} to {most}."
             raise InvalidRequest(name, told, limit=most)
-        return value
+        return int(value)
+
+    def idle_minutes() -> int:
+        # 0, for never, is a choice only where the site sets no limit.
+        most = limits.max_idle_minutes
+        if request.idle_minutes is None:
+            return limits.idle_minutes
+        return checked(
+            "idle_minutes", request.idle_minutes, 1 if most else 0, most or _MOST_IDLE_MINUTES
+        )
 
     record = image_record(image.sif)
     gpus = chosen("gpus", 0, limits.max_gpus)
@@ -104,6 +117,7 @@ def new_session(
         width=chosen("width", options.SMALLEST_SIDE, limits.max_width),
         height=chosen("height", options.SMALLEST_SIDE, limits.max_height),
         fps=chosen("fps", 1, limits.max_fps),
+        idle_minutes=idle_minutes(),
         sunshine_version=record.sunshine_version,
         input=input_of(record.sunshine_version),
         **options.chosen(

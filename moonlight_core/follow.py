@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from moonlight_core import bus, ending, explain, progress, telling
+from moonlight_core import bus, ending, explain, idle, progress, telling
 from moonlight_core.errors import SlurmError
 from moonlight_core.leasing import SlotChoice
 from moonlight_core.models import Session, Status
@@ -174,7 +174,17 @@ class Follower:
             ):
                 return self._lease(session, job, job.node, named)
         self._vouch(session, job)
-        return self._change(session, **self._seen(session, job, stage, report))
+        seen = self._seen(session, job, stage, report)
+        wishes = idle.changes(
+            attrs.evolve(session, **seen),
+            self._settings.sessions,
+            self._clock(),
+            hears=report is not None and report.hears,
+        )
+        if session.end_wanted is not None and wishes["asked_at"] not in (None, session.asked_at):
+            # It was asked before, and has neither ended nor said that somebody is there.
+            self._gateway.wake(job.job_id)
+        return self._change(session, **seen, **wishes)
 
     def _seen(
         self, session: Session, job: SlurmJob, stage: Stage, report: bus.Report | None

@@ -60,6 +60,8 @@ class Image:
         memory_gb: memory of a session in GiB.
         gpus: GPUs of a session.
         hours: time limit in hours.
+        idle_minutes: minutes with nobody connected after which the desktop ends; 0 for never, None
+            for the site's.
         width: width of the desktop in pixels.
         height: height of the desktop in pixels.
         fps: most frames a second that are streamed.
@@ -95,6 +97,7 @@ class Image:
     memory_gb: int = 8
     gpus: int = 1
     hours: int = 8
+    idle_minutes: int | None = None
     width: int = 1920
     height: int = 1080
     fps: int = 60
@@ -221,6 +224,8 @@ def _image_faults(image: Image) -> list[str]:
         for name in ("cpus", "memory_gb", "gpus", "hours")
         if (most := getattr(image, f"max_{name}")) is not None and getattr(image, name) > most
     ]
+    if image.idle_minutes is not None and image.idle_minutes < 0:
+        faults.append(f"idle_minutes is {image.idle_minutes}: it cannot be negative.")
     if image.gpus < 0:
         faults.append(f"gpus is {image.gpus}: it cannot be negative.")
     if image.max_bitrate_kbps < 0:

@@ -52,6 +52,8 @@ class Limits:
         max_height: height of a desktop in pixels.
         max_fps: frames a second.
         max_bitrate_kbps: kilobits a second of a stream; 0 for any number.
+        idle_minutes: minutes with nobody connected, where nothing else is said; 0 for any number.
+        max_idle_minutes: most of them; 0 for any number.
     """
 
     per_user: int
@@ -65,6 +67,8 @@ class Limits:
     max_height: int
     max_fps: int
     max_bitrate_kbps: int
+    idle_minutes: int = 0
+    max_idle_minutes: int = 0
 
 
 def limits_for(
@@ -94,6 +98,8 @@ def limits_for(
         max_height=site.max_height,
         max_fps=site.max_fps,
         max_bitrate_kbps=site.max_bitrate_kbps,
+        idle_minutes=site.idle_minutes if image.idle_minutes is None else image.idle_minutes,
+        max_idle_minutes=site.max_idle_minutes,
     )
 
 

@@ -23,6 +23,7 @@ from moonlight_core.errors import (
     WaitTimeout,
 )
 from moonlight_core.follow import CANCELLING
+from moonlight_core.idle import Idleness
 from moonlight_core.job import job_spec
 from moonlight_core.limits import limits_for
 from moonlight_core.models import Session, SessionRequest, Status
@@ -286,6 +287,31 @@ class SessionManager(SessionViews, SiteView):
     def excess_rights(self) -> Sequence[str]:
         """What our account in Redis may do and need not, a phrase each."""
         return self._store.excess_rights()
+
+    def reap(self, *, dry_run: bool = False) -> tuple[Idleness, ...]:
+        """Warn and end desktops that nobody is connected to, as reconcile does all the time.
+
+        Whoever is connected is not cut off: the session's own script ends it, and looks first.
+
+        Args:
+            dry_run: only tell.
+
+        Returns:
+            the running sessions, as they are then.
+
+        Raises:
+            SlurmUnavailable: slurmctld is away; nothing was done.
+        """
+        if not dry_run:
+            # One round decides, and the next one tells the scripts.
+            self.reconcile()
+            self.reconcile()
+        limits, now = self.settings.sessions, self._now()
+        return tuple(
+            Idleness.of(session, limits, now)
+            for session in self._store.live()
+            if session.status is Status.RUNNING
+        )
 
     def check(self) -> dict[str, str]:
         """How Redis is and when reconcile last heard from slurmctld, without asking slurmctld."""

@@ -50,6 +50,7 @@ class SessionRequest:
         width: width of the desktop in pixels.
         height: height of the desktop in pixels.
         fps: most frames a second.
+        idle_minutes: minutes with nobody connected after which it ends; 0 for never.
 
     The rest are options, as in ``moonlight_core.options``.
     """
@@ -74,6 +75,7 @@ class SessionRequest:
     audio: bool | None = None
     binds: Sequence[str] | None = None
     applications: Sequence[str] | None = None
+    idle_minutes: int | None = None
 
 
 REQUEST_FIELDS = tuple(f.name for f in attrs.fields(SessionRequest) if f.name != "username")

@@ -87,6 +87,16 @@ class SessionSettings:
     end_notice_s: int = option(
         300, "seconds before the time limit at which the desktop shows that it ends; 0 for never"
     )
+    idle_minutes: int = option(
+        0, "minutes with nobody connected after which a desktop ends; 0 for never"
+    )
+    max_idle_minutes: int = option(
+        0, "most of them that an image or a request may choose; 0 lets them choose never"
+    )
+    idle_warning_minutes: int = option(5, "minutes before such an end that the desktop says so")
+    max_age_hours: int = option(
+        0, "hours after which a desktop ends as soon as nobody is connected; 0 for never"
+    )
     submit_grace_s: int = option(30, "seconds after which a record without a job has failed")
     start_timeout_s: int = option(180, "seconds from the job's start to a ready desktop")
     keep_ended_s: int = option(86400, "seconds the record of an ended session is kept")

@@ -47,6 +47,7 @@ def _bound_faults(settings: Settings) -> list[str]:
         "[sessions] submit_grace_s": sessions.submit_grace_s,
         "[sessions] start_timeout_s": sessions.start_timeout_s,
         "[sessions] keep_ended_s": sessions.keep_ended_s,
+        "[sessions] idle_warning_minutes": sessions.idle_warning_minutes,
         "[sessions] max_fps": sessions.max_fps,
         "[watch] interval_s": watch.interval_s,
         "[watch] timeout_s": watch.timeout_s,
@@ -63,6 +64,9 @@ def _bound_faults(settings: Settings) -> list[str]:
             "[sessions] creates_per_minute": sessions.creates_per_minute,
             "[sessions] max_bitrate_kbps": sessions.max_bitrate_kbps,
             "[sessions] end_notice_s": sessions.end_notice_s,
+            "[sessions] idle_minutes": sessions.idle_minutes,
+            "[sessions] max_idle_minutes": sessions.max_idle_minutes,
+            "[sessions] max_age_hours": sessions.max_age_hours,
             "[watch] restarts": watch.restarts,
         }.items()
         if value < 0
@@ -71,6 +75,17 @@ def _bound_faults(settings: Settings) -> list[str]:
         f"[sessions] {name} is {value}: a desktop has {SMALLEST_SIDE} to {LARGEST_SIDE} pixels."
         for name in ("max_width", "max_height")
         if not SMALLEST_SIDE <= (value := getattr(sessions, name)) <= LARGEST_SIDE
+    ]
+    most = sessions.max_idle_minutes
+    chosen = {"[sessions] idle_minutes": sessions.idle_minutes} | {
+        f"[images.{image.id}] idle_minutes": image.idle_minutes
+        for image in settings.images.values()
+        if image.idle_minutes is not None
+    }
+    faults += [
+        f"{name} is {minutes}: [sessions] max_idle_minutes allows 1 to {most}."
+        for name, minutes in chosen.items()
+        if most > 0 and not 1 <= minutes <= most
     ]
     faults += [
         f"[images.{image.id}] {name} is {value}: it is above [sessions] max_{name}."

@@ -84,7 +84,7 @@ class SessionViews(SunshineAccess):
         deadline = time.monotonic() + timeout_s
         session = self._get(session_id, user)
         if _reached(session, awaited) or timeout_s <= 0:
-            return self._shown(session)
+            return self._told(session)
         with self._store.feed.watch(session_id) as changed:
             while not given_up():
                 session = self._get(session_id, user)
@@ -93,7 +93,7 @@ class SessionViews(SunshineAccess):
                     break
                 changed.wait(min(left, _LOOK_EVERY_S))
                 changed.clear()
-        return self._shown(session)
+        return self._told(session)
 
     def log(self, session_id: str, *, tail: int = 200, user: str | None = None) -> SessionLog:
         """The last lines of a session's log; none before its job has started.
@@ -143,6 +143,10 @@ class SessionViews(SunshineAccess):
             raise ScreenshotsOff("This site makes no pictures of desktops ([service] screenshots).")
         session, _lease = self._running(session_id, user)
         return self._pictures.take(session, self._owner(session))
+
+    def _told(self, session: Session) -> Session:
+        """A session as callers see it."""
+        return self._shown(session)
 
     def _owner(self, session: Session) -> User:
         return self._resolve_user(session.username, first_uid=self.settings.sessions.first_uid)

@@ -183,13 +183,16 @@ def _option(option: Option) -> Schema:
 
 
 def _sessions() -> Schema:
-    sizes = ("cpus", "memory_gb", "gpus", "hours", "width", "height", "fps")
+    sizes = ("cpus", "memory_gb", "gpus", "hours", "width", "height", "fps", "idle_minutes")
     wanted = {
         "type": "object",
         "additionalProperties": False,
         "properties": {"image_id": {"type": ["string", "null"]}}
         | {
-            name: {"type": ["integer", "null"], "minimum": 0 if name == "gpus" else 1}
+            name: {
+                "type": ["integer", "null"],
+                "minimum": 0 if name in ("gpus", "idle_minutes") else 1,
+            }
             for name in sizes
         }
         | {name: _option(option) for name, option in OPTIONS.items()},

@@ -28,6 +28,7 @@ _SIZES = {
     "width": "width of the desktop in pixels",
     "height": "height of the desktop in pixels",
     "fps": "most frames a second",
+    "idle_minutes": "minutes with nobody connected after which it ends; 0 for never",
 }
 
 
