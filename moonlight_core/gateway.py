@@ -150,6 +150,13 @@ class SlurmGateway(Protocol):
             SlurmRefused: slurmctld does not let us, or the job has ended.
         """
 
+    def set_comment(self, job_id: int, text: str) -> None:
+        """Write a job's Comment, as its owner may too.
+
+        Raises:
+            SlurmRefused: slurmctld does not let us, or the job has ended.
+        """
+
     def wake(self, job_id: int) -> None:
         """Send SIGUSR2 to a job's batch script, so that it reads its AdminComment.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from moonlight_core import bus
 from moonlight_core.gateway import JobSpec
+from moonlight_core.single_user import LEASE_FIELD
 from moonlight_core.sunshine_conf import apps_json, options_text
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from moonlight_core.settings import Settings
     from moonlight_core.users import User
 
+_MARK_FIELD = "AdminComment"
 _MIB_PER_GIB = 1024
 
 
@@ -78,6 +80,7 @@ def job_spec(
             "MOONLIGHT_SESSIONS": str(paths.sessions),
             "MOONLIGHT_CREDENTIALS": credentials,
             "MOONLIGHT_REPORT_FIELD": slurm.report_field,
+            "MOONLIGHT_LEASE_FIELD": LEASE_FIELD if settings.service.single_user else _MARK_FIELD,
             "MOONLIGHT_SLOT_WAIT_S": str(settings.slots.wait_s),
             "MOONLIGHT_START_TIMEOUT_S": str(settings.sessions.start_timeout_s),
             "MOONLIGHT_WARN_S": str(settings.sessions.end_notice_s),

@@ -33,6 +33,7 @@ from moonlight_core.secret import read_service_secrets
 from moonlight_core.session_id import new_session_id
 from moonlight_core.settings import Settings
 from moonlight_core.shipped import batch_script
+from moonlight_core.single_user import OwnGateway, own_account
 from moonlight_core.site_view import SiteView
 from moonlight_core.slurm import PyslurmGateway
 from moonlight_core.store import SessionStore
@@ -102,11 +103,14 @@ class SessionManager(SessionViews, SiteView):
     @classmethod
     def from_settings(cls, settings: Settings, *, gateway: SlurmGateway | None = None) -> Self:
         """A manager of settings that are read already; otherwise as ``from_config``."""
+        gateway = gateway or PyslurmGateway(settings.slurm.conf)
+        single = settings.service.single_user
         return cls(
             settings,
             SessionStore(connect(settings.redis)),
-            gateway or PyslurmGateway(settings.slurm.conf),
+            OwnGateway(gateway) if single else gateway,
             service_secret=read_service_secrets(settings.service.secret_file),
+            resolve_user=own_account if single else find_user,
         )
 
     def create(

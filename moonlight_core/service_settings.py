@@ -50,6 +50,9 @@ class ServiceSettings:
     proxy_secret_file: Path | None = option(
         None, "file with a secret that the proxy must send in X-Moonlight-Proxy-Secret"
     )
+    single_user: bool = option(
+        default=False, help_text="everything runs as one account, the service's own, without root"
+    )
     administrators: tuple[str, ...] = option((), "users who see and end everybody's sessions")
     administrators_group: str = option("", "Unix group whose members are administrators as well")
     secret_file: Path = option(

@@ -21,6 +21,10 @@ def settings_faults(settings: Settings) -> list[str]:
     """What no single value shows: bounds and values that do not fit each other."""
     faults = [*_bound_faults(settings), *_slot_faults(settings)]
     faults += service_faults(settings.service, settings.jwt)
+    if settings.service.single_user and settings.slurm.report_field == "comment":
+        faults.append(
+            "[service] single_user needs Comment for the lease: [slurm] report_field must be extra."
+        )
     if settings.connect.host.count("{node}") != 1:
         faults.append(f"[connect] host is {settings.connect.host!r}: it must hold {{node}} once.")
     return faults

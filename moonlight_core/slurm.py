@@ -195,6 +195,12 @@ class PyslurmGateway:
         with self._errors(f"write the AdminComment of job {job_id}"):
             self._pyslurm.Job(job_id).modify(changes)
 
+    def set_comment(self, job_id: int, text: str) -> None:
+        """See ``SlurmGateway.set_comment``."""
+        changes = self._pyslurm.JobSubmitDescription(comment=text)
+        with self._errors(f"write the Comment of job {job_id}"):
+            self._pyslurm.Job(job_id).modify(changes)
+
     def wake(self, job_id: int) -> None:
         """See ``SlurmGateway.wake``."""
         pyslurm = self._pyslurm

@@ -92,6 +92,10 @@ class WorkerGateway:
         """See ``SlurmGateway.set_admin_comment``."""
         self._call("set_admin_comment", job_id, text)
 
+    def set_comment(self, job_id: int, text: str) -> None:
+        """See ``SlurmGateway.set_comment``."""
+        self._call("set_comment", job_id, text)
+
     def wake(self, job_id: int) -> None:
         """See ``SlurmGateway.wake``."""
         self._call("wake", job_id)

@@ -105,6 +105,15 @@ class MemoryGateway:
             )
         self.change(job_id, admin_comment=text)
 
+    def set_comment(self, job_id: int, text: str) -> None:
+        """See ``SlurmGateway.set_comment``."""
+        self._check_reachable()
+        if job_id not in self._jobs:
+            raise SlurmRefused(
+                f"Slurm refused to write the Comment of job {job_id}: Invalid job id."
+            )
+        self.change(job_id, comment=text)
+
     def wake(self, job_id: int) -> None:
         """See ``SlurmGateway.wake``; ``woken`` counts."""
         self._check_reachable()

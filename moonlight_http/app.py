@@ -77,6 +77,7 @@ def create_app(
             _source(manager.settings, proxies),
             Administrators(service.administrators, service.administrators_group),
             first_uid=manager.settings.sessions.first_uid,
+            single_user=service.single_user,
         )
     )
     audit = AuditLog(service.audit_log)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import attrs
 import falcon
 
+from moonlight_core.single_user import own_account
 from moonlight_core.users import find_user
 from moonlight_http.errors import Refusal
 from moonlight_http.peers import PEER_UID, Proxies
@@ -121,7 +122,15 @@ class Identity:
     address takes.
     """
 
-    def __init__(self, source: Source, administrators: Administrators, *, first_uid: int) -> None:
+    def __init__(
+        self,
+        source: Source,
+        administrators: Administrators,
+        *,
+        first_uid: int,
+        single_user: bool = False,
+    ) -> None:
+        self._single_user = single_user
         self._source = source
         self._administrators = administrators
         self._first_uid = first_uid
@@ -149,7 +158,8 @@ class Identity:
         until, caller = self._known.get(name, (0.0, None))
         now = time.monotonic()
         if caller is None or not may_remember or now >= until:
-            user = find_user(name, first_uid=self._first_uid)
+            resolve = own_account if self._single_user else find_user
+            user = resolve(name, first_uid=self._first_uid)
             caller = Caller(name=user.name, administrator=self._administrators.include(user))
             if len(self._known) >= _MOST_REMEMBERED:
                 self._known.clear()
