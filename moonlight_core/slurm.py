@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import errno
 import logging
 import os
 import signal
 from typing import TYPE_CHECKING, Any
 
+from moonlight_core import slurm_errno
 from moonlight_core.errors import (
     NotPermitted,
     SlurmError,
@@ -34,56 +34,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# From slurm/slurm_errno.h. Before a request is sent, nothing can have happened …
-_NOT_SENT = frozenset(
-    {
-        errno.ECONNREFUSED,
-        errno.EHOSTUNREACH,
-        1001,  # SLURM_COMMUNICATIONS_CONNECTION_ERROR
-        1013,  # SLURM_COMMUNICATIONS_MISSING_SOCKET_ERROR
-        1021,  # SLURM_COMMUNICATIONS_CONNECT_TIMEOUT
-        1800,  # SLURMCTLD_COMMUNICATIONS_CONNECTION_ERROR
-        1804,  # SLURMCTLD_COMMUNICATIONS_BACKOFF
-        2027,  # ESLURM_IN_STANDBY_MODE
-        2131,  # ESLURM_IN_STANDBY_USE_BACKUP
-    }
-)
-# … and after it, nobody knows.
-_NO_ANSWER = frozenset(
-    {
-        errno.ETIMEDOUT,
-        errno.ECONNRESET,
-        errno.EPIPE,
-        1002,  # SLURM_COMMUNICATIONS_SEND_ERROR
-        1003,  # SLURM_COMMUNICATIONS_RECEIVE_ERROR
-        1004,  # SLURM_COMMUNICATIONS_SHUTDOWN_ERROR
-        1019,  # SLURM_COMMUNICATIONS_REJECTED
-        1020,  # SLURM_COMMUNICATIONS_QUIESCE_TIMEOUT
-        1022,  # SLURM_COMMUNICATIONS_WRITE_TIMEOUT
-        1023,  # SLURM_COMMUNICATIONS_READ_TIMEOUT
-        1801,  # SLURMCTLD_COMMUNICATIONS_SEND_ERROR
-        1802,  # SLURMCTLD_COMMUNICATIONS_RECEIVE_ERROR
-        1803,  # SLURMCTLD_COMMUNICATIONS_SHUTDOWN_ERROR
-        1805,  # SLURMCTLD_COMMUNICATIONS_HARD_DROP
-        5004,  # SLURM_PROTOCOL_SOCKET_IMPL_TIMEOUT
-        5005,  # SLURM_PROTOCOL_SOCKET_ZERO_BYTES_SENT
-    }
-)
-_DATABASE_AWAY = frozenset({7000, 7008})  # ESLURM_DB_CONNECTION, ESLURM_DB_CONNECTION_INVALID
-_ACCESS_DENIED = 2002  # ESLURM_ACCESS_DENIED
-_NOT_PERMITTED = frozenset(
-    {
-        _ACCESS_DENIED,
-        2003,  # ESLURM_JOB_MISSING_REQUIRED_PARTITION_GROUP
-        2045,  # ESLURM_INVALID_ACCOUNT
-        2066,  # ESLURM_INVALID_QOS
-        2130,  # ESLURM_PARTITION_ASSOC
-    }
-)
 # Up to this many jobs are asked for one by one.
 _FEW = 16
-_INVALID_JOB_ID = 2017  # ESLURM_INVALID_JOB_ID
-_ALREADY_DONE = 2021  # ESLURM_ALREADY_DONE
 
 
 class PyslurmGateway:
@@ -154,7 +106,7 @@ class PyslurmGateway:
             try:
                 return int(description.submit())
             except pyslurm.RPCError as exc:
-                if exc.errno != _ACCESS_DENIED or description.admin_comment is None:
+                if exc.errno != slurm_errno.ACCESS_DENIED or description.admin_comment is None:
                     raise
             # Only root and SlurmUser may set an AdminComment; who may not can submit all the same.
             description.admin_comment = None
@@ -172,7 +124,7 @@ class PyslurmGateway:
                 try:
                     found[job_id] = _job(self._pyslurm.Job.load(job_id))
                 except self._pyslurm.RPCError as exc:
-                    if exc.errno != _INVALID_JOB_ID:
+                    if exc.errno != slurm_errno.INVALID_JOB_ID:
                         raise
         return found
 
@@ -208,7 +160,7 @@ class PyslurmGateway:
             try:
                 pyslurm.Job(job_id).send_signal("SIGUSR2", steps="batch")
             except pyslurm.RPCError as exc:
-                if exc.errno not in (_INVALID_JOB_ID, _ALREADY_DONE):
+                if exc.errno not in (slurm_errno.INVALID_JOB_ID, slurm_errno.ALREADY_DONE):
                     raise
 
     def cancel(self, job_id: int, *, insist: bool = False) -> None:
@@ -225,7 +177,7 @@ class PyslurmGateway:
             try:
                 pyslurm.Job(job_id).cancel()
             except pyslurm.RPCError as exc:
-                if exc.errno in (_INVALID_JOB_ID, _ALREADY_DONE):
+                if exc.errno in (slurm_errno.INVALID_JOB_ID, slurm_errno.ALREADY_DONE):
                     return
                 # pyslurm looks at errno and not at what the request returned, so that an old errno
                 # is taken for this request's: the job itself is the better witness.
@@ -267,16 +219,16 @@ class PyslurmGateway:
             yield
         except self._pyslurm.PyslurmError as exc:
             number, words = getattr(exc, "errno", None), str(exc) or "no reason given"
-            if number in _NOT_SENT:
+            if number in slurm_errno.NOT_SENT:
                 raise SlurmUnavailable(
                     f"slurmctld cannot be reached to {what} ({words}). Running desktops go on; "
                     "try again in a while."
                 ) from exc
-            if number in _NO_ANSWER:
+            if number in slurm_errno.NO_ANSWER:
                 raise sent(f"slurmctld did not answer when asked to {what} ({words}).") from exc
-            if number in _DATABASE_AWAY:
+            if number in slurm_errno.DATABASE_AWAY:
                 raise SlurmUnavailable(f"slurmdbd cannot be reached to {what} ({words}).") from exc
-            if refused is SubmitRejected and number in _NOT_PERMITTED:
+            if refused is SubmitRejected and number in slurm_errno.NOT_PERMITTED:
                 raise NotPermitted(
                     f"Slurm refused to {what}: {words}. Ask the administrators for the right to "
                     "use the account, partition and QoS of sessions."
