@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Self
@@ -11,6 +12,7 @@ import redis
 import redis.exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from moonlight_core.errors import StoreRefused, StoreUnavailable
 from moonlight_core.secret import read_secret
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from moonlight_core.settings import RedisSettings
 
 
+SENTINEL_SCHEME = "redis+sentinel://"
+_SENTINEL_PORT = 26379
 # While Redis is away, one caller in so many seconds finds out whether it still is.
 _TRY_EVERY_S = 5.0
 _TIMEOUT = redis.exceptions.TimeoutError
@@ -117,19 +121,54 @@ def connect(settings: RedisSettings) -> redis.Redis:
         StoreRefused: when the address cannot be understood.
     """
     password = read_secret(settings.password_file) if settings.password_file else None
+    options: dict[str, Any] = {
+        "username": settings.username or None,
+        "password": password.reveal() if password else None,
+        "socket_timeout": settings.timeout_s,
+        "socket_connect_timeout": settings.timeout_s,
+        "retry": OnceAndTogether(),
+        "decode_responses": True,
+        "health_check_interval": 30,
+    }
     try:
-        return redis.Redis.from_url(
-            settings.url,
-            username=settings.username or None,
-            password=password.reveal() if password else None,
-            socket_timeout=settings.timeout_s,
-            socket_connect_timeout=settings.timeout_s,
-            retry=OnceAndTogether(),
-            decode_responses=True,
-            health_check_interval=30,
-        )
+        if settings.url.startswith(SENTINEL_SCHEME):
+            return _by_sentinel(settings, options)
+        return redis.Redis.from_url(settings.url, **options)
     except ValueError as exc:
         raise StoreRefused(f"[redis] url cannot be understood: {exc}") from exc
+
+
+def _by_sentinel(settings: RedisSettings, options: dict[str, Any]) -> redis.Redis:
+    """A client for whichever Redis the sentinels say is the master now."""
+    match = re.fullmatch(
+        r"(?P<hosts>[^/@]+)/(?P<name>[\w.-]+)(/(?P<db>\d+))?",
+        settings.url.removeprefix(SENTINEL_SCHEME),
+    )
+    if match is None:
+        raise ValueError(
+            f"a Sentinel's is {SENTINEL_SCHEME}HOST:PORT,HOST:PORT/NAME/DATABASE, and holds no "
+            "password"
+        )
+    hosts = []
+    for place in match["hosts"].split(","):
+        host, _, port = place.rpartition(":")
+        hosts.append((host.strip("[]") or place, int(port) if host else _SENTINEL_PORT))
+    words = settings.sentinel_password_file
+    # redis-py has types for everything but this.
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+        hosts,
+        sentinel_kwargs={
+            "socket_timeout": settings.timeout_s,
+            "socket_connect_timeout": settings.timeout_s,
+            "password": read_secret(words).reveal() if words else None,
+            "retry": Retry(NoBackoff(), 0),
+        },
+    )
+    options["db"] = int(match["db"] or 0)
+    client: redis.Redis = sentinel.master_for(  # type: ignore[no-untyped-call]
+        match["name"], **options
+    )
+    return client
 
 
 def listening_pool(client: redis.Redis) -> redis.ConnectionPool:
@@ -139,4 +178,10 @@ def listening_pool(client: redis.Redis) -> redis.ConnectionPool:
     """
     pool = client.connection_pool
     options: dict[str, Any] = pool.connection_kwargs | {"retry": Retry(NoBackoff(), 0)}
+    if isinstance(pool, SentinelConnectionPool):
+        # Each connection refers to its pool, which makes that reference itself.
+        del options["connection_pool"]
+        return SentinelConnectionPool(  # type: ignore[no-untyped-call]
+            pool.service_name, pool.sentinel_manager, **options
+        )
     return redis.ConnectionPool(connection_class=pool.connection_class, **options)

@@ -34,9 +34,13 @@ DEFAULT_CONFIG = Path("/etc/moonlight/moonlight.toml")
 class RedisSettings:
     """``[redis]``: where the records are."""
 
-    url: str = option("redis://127.0.0.1:6379/0", "redis://, rediss:// or unix:// address")
+    url: str = option(
+        "redis://127.0.0.1:6379/0",
+        "redis://, rediss://, unix:// or redis+sentinel://HOST:PORT,HOST:PORT/NAME/DATABASE",
+    )
     username: str = option("", "ACL user; empty for the default user")
     password_file: Path | None = option(None, "file with the password, readable by us alone")
+    sentinel_password_file: Path | None = option(None, "the sentinels' own password, if any")
     timeout_s: float = option(1.0, "seconds an answer may take")
 
 
