@@ -6,9 +6,12 @@ the session directories are asked, not our own API; only what is *listed* is ask
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import os
 import re
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -162,7 +165,12 @@ def look() -> Seen:
         elif words[1] == "user" and words[3] == "live":
             user_live[words[2]] = set(store.zrange(key, 0, -1))
     nodes = {name: seen for name in NODES if (seen := on_node(name)) is not None}
-    status, answer = Api("carol")("GET", f"{SESSIONS}?all=true")
+    listed: set[str] = set()
+    # While the service is away nothing is listed, which is for the rules to say.
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        status, answer = Api("carol")("GET", f"{SESSIONS}?all=true")
+        if status == HTTPStatus.OK:
+            listed = {session["session_id"] for session in answer["sessions"]}
     return Seen(
         records=records,
         leases=leases,
@@ -171,6 +179,6 @@ def look() -> Seen:
         user_live=user_live,
         nodes=nodes,
         directories={path.name for path in SESSION_DIRS.iterdir()},
-        listed={session["session_id"] for session in answer["sessions"]} if status == 200 else (),
+        listed=listed,
         jobs=jobs_in_slurm(),
     )

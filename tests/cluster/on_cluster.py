@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import subprocess
@@ -93,11 +94,10 @@ class Api:
         if body is not None:
             headers["Content-Type"] = "application/json"
             data = json.dumps(body)
-        connection.request(method, path, body=data, headers=headers)
-        response = connection.getresponse()
-        answer = json.loads(response.read())
-        connection.close()
-        return response.status, answer
+        with contextlib.closing(connection):
+            connection.request(method, path, body=data, headers=headers)
+            response = connection.getresponse()
+            return response.status, json.loads(response.read())
 
     def create(self, image_id: str = "bare", **fields: Any) -> dict[str, Any]:
         """A new session; it must be accepted."""
