@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import falcon
 
+from moonlight_core.administrators import Administrators
 from moonlight_core.errors import SettingsError
 from moonlight_core.secret import read_secret
 from moonlight_http.audit import Audit, AuditLog
@@ -18,7 +19,7 @@ from moonlight_http.description import Description
 from moonlight_http.desktop import ClientById, Clients, Credentials, Pair
 from moonlight_http.encoding import SessionTexts
 from moonlight_http.errors import add_error_handlers
-from moonlight_http.identity import Administrators, HeaderIdentity, Identity
+from moonlight_http.identity import HeaderIdentity, Identity
 from moonlight_http.metrics import Metrics, MetricsPage
 from moonlight_http.pairings import Gate, Pairings
 from moonlight_http.peers import Proxies

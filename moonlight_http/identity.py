@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import grp
 import hmac
-import os
 import time
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,10 +15,8 @@ from moonlight_http.errors import Refusal
 from moonlight_http.peers import PEER_UID, Proxies
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
+    from moonlight_core.administrators import Administrators
     from moonlight_core.secret import Secret
-    from moonlight_core.users import User
 
 PROXY_SECRET = "X-Moonlight-Proxy-Secret"  # noqa: S105 - the name of a header
 _LONGEST_NAME = 64
@@ -93,26 +89,6 @@ class HeaderIdentity:
 def from_proxy(req: falcon.Request, proxies: Proxies) -> bool:
     """Whether a request came from one of the site's proxies."""
     return proxies.trusts(req.env.get("REMOTE_ADDR", ""), req.env.get(PEER_UID))
-
-
-class Administrators:
-    """Who may see and end everybody's sessions: a list, and a Unix group."""
-
-    def __init__(self, names: Collection[str], group: str) -> None:
-        self._names = frozenset(names)
-        self._group = group
-
-    def include(self, user: User) -> bool:
-        """Whether a user is one of them, as the system's databases say now."""
-        if user.name in self._names:
-            return True
-        if not self._group:
-            return False
-        try:
-            gid = grp.getgrnam(self._group).gr_gid
-        except KeyError:
-            return False
-        return gid in os.getgrouplist(user.name, user.gid)
 
 
 class Identity:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import attrs
 
+from moonlight_core.administrators import Administrators
 from moonlight_core.errors import UserNotAllowed
 from moonlight_core.manager import SessionManager
 from moonlight_core.settings import Settings
+from moonlight_core.users import User, name_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,8 +50,12 @@ class Context:
         """Whose sessions may be touched; None for everybody's, for root and administrators."""
         if os.geteuid() == 0:
             return None
-        user = getpass.getuser()
-        return None if user in self.manager.settings.service.administrators else user
+        service = self.manager.settings.service
+        uid = os.geteuid()
+        # Of the process, not of the environment, which anybody sets.
+        user = User(name=name_of(uid) or str(uid), uid=uid, gid=os.getegid(), home="", shell="")
+        administrators = Administrators(service.administrators, service.administrators_group)
+        return None if administrators.include(user) else user.name
 
     def user_for(self, asked: str | None) -> str | None:
         """Whose sessions are meant: ``asked``, or else as ``only_user``.

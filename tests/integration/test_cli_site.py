@@ -11,6 +11,7 @@ import attrs
 import pytest
 
 from moonlight_core import SessionManager, cli, keys
+from moonlight_core.cli import context
 from moonlight_core.cli.parser import GROUPS
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def test_others_sessions_are_for_administrators(
 ) -> None:
     """An ordinary user sees, makes and ends her own; an administrator as root does."""
     monkeypatch.setattr("os.geteuid", lambda: 2001)
-    monkeypatch.setenv("LOGNAME", "alice")
+    monkeypatch.setattr(context, "name_of", {2001: "alice", 2003: "carol"}.get)
     theirs = manager.create("bob")
     assert cli.main(["create", "--json"]) == cli.EXIT_OK
     assert json.loads(capsys.readouterr().out)["username"] == "alice"
@@ -115,7 +116,7 @@ def test_others_sessions_are_for_administrators(
     capsys.readouterr()
     assert cli.main(["list", "--json"]) == cli.EXIT_OK
     assert {session["username"] for session in json.loads(capsys.readouterr().out)} == {"alice"}
-    monkeypatch.setenv("LOGNAME", "carol")
+    monkeypatch.setattr("os.geteuid", lambda: 2003)
     assert cli.main(["show", theirs.session_id]) == cli.EXIT_OK
     assert cli.main(["list", "--user", "bob"]) == cli.EXIT_OK
 

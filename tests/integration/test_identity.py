@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from live import SESSIONS, SOMEBODY, Live
 
+from moonlight_core import administrators
 from moonlight_core.errors import SettingsError, UserNotAllowed
 from moonlight_http import identity, peers
 from moonlight_http.identity import PROXY_SECRET
@@ -187,9 +188,9 @@ def test_administrators_by_a_unix_group(serve: Serve, monkeypatch: pytest.Monkey
                 raise KeyError(name)
             return type("Group", (), {"gr_gid": 4711})
 
-    monkeypatch.setattr(identity, "grp", Grp)
+    monkeypatch.setattr(administrators, "grp", Grp)
     monkeypatch.setattr(
-        identity.os, "getgrouplist", lambda name, gid: [gid] + [4711] * (name in members)
+        administrators.os, "getgrouplist", lambda name, gid: [gid] + [4711] * (name in members)
     )
     everybody = f"{SESSIONS}?all=true"
     with serve(service={"administrators_group": "vizadmins"}) as live:
