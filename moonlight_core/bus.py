@@ -249,6 +249,11 @@ class Report:
         )
 
 
+def says_it_ends(report: Report | None) -> bool:
+    """Whether a job's script has said that it ends, or that it failed."""
+    return report is not None and report.phase in ("failed", "ending")
+
+
 def comment_of(session_id: str) -> str:
     """The Comment of a session's job."""
     return f"{COMMENT_PREFIX}{session_id}"

@@ -12,15 +12,19 @@ if TYPE_CHECKING:
     from moonlight_core.gateway import SlurmJob
     from moonlight_core.models import Session
 
+# The phase of a session whose job is to be cancelled, until Slurm confirms.
+CANCELLING = "cancelling"
 # After this time a job that lives in spite of its cancellation is killed hard …
 _INSIST_S = 20.0
-# … and after this time, longer than KillWait and UnkillableStepTimeout of Slurm, people are told.
+# … and after this time, longer than KillWait and UnkillableStepTimeout of Slurm, people are told,
+# and a job whose script said that it ends, and did not, is cancelled.
 _LATE_S = 60.0
 
 
 def insists(session: Session, now: dt.datetime) -> bool:
-    """Whether a job that was cancelled should long have begun to end."""
-    return _ending_for_s(session, now) > _INSIST_S
+    """Whether a job that was cancelled, or said that it ends, should long have begun to end."""
+    patience_s = _INSIST_S if session.phase == CANCELLING else _LATE_S
+    return _ending_for_s(session, now) > patience_s
 
 
 def late(session: Session, job: SlurmJob, stage: Stage, now: dt.datetime) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from moonlight_core.errors import SlurmError
 from moonlight_core.models import Session, Status
 from moonlight_core.states import REASONS, Stage, stage_of
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from moonlight_core.bus import Report
-    from moonlight_core.gateway import SlurmJob, SlurmNode
+    from moonlight_core.gateway import SlurmGateway, SlurmJob, SlurmNode
 
 HELD = "held"
 """The phase of a session that starts only when somebody lets it."""
@@ -122,10 +123,9 @@ def how_it_ended(
     exit_code = 128 + job.exit_signal if job.exit_signal else job.exit_code
     last_word = report.reason if report and report.phase in ("failed", "ending") else None
     if job.state == "CANCELLED":
-        if asked_to:
-            reason = "Ended on request."
-        elif report is None and job.node and (why := _never_launched(job.node, node_of)):
-            status, reason = Status.FAILED, why
+        failure = _why_cancelled(job, report, node_of, asked_to=asked_to)
+        status = Status.FAILED if failure else status
+        reason = failure or ("Ended on request." if asked_to else last_word or reason)
     elif job.state == "NODE_FAIL":
         # Slurm invents one: the script had no chance to tell.
         exit_code = None
@@ -143,6 +143,19 @@ def how_it_ended(
     return Ending(status=status, reason=reason, exit_code=exit_code)
 
 
+def node_asker(gateway: SlurmGateway, partition: str) -> Callable[[str], SlurmNode | None]:
+    """A function that asks slurmctld for a node of the partition; None if it does not tell."""
+
+    def node_of(name: str) -> SlurmNode | None:
+        try:
+            nodes = gateway.nodes(partition)
+        except SlurmError:
+            return None
+        return next((node for node in nodes if node.name == name), None)
+
+    return node_of
+
+
 def _memory(session: Session) -> str:
     return (
         f"The session used more than the {session.memory_gb} GiB of memory it asked for. "
@@ -158,6 +171,20 @@ def _node_failed(name: str | None, node_of: Callable[[str], SlurmNode | None]) -
         return f"The node {name} failed while the session ran. Ask for another session."
     why = f" ({node.reason})" if node.reason else ""
     return f"The node {name} went down while the session ran{why}. Ask for another session."
+
+
+def _why_cancelled(
+    job: SlurmJob,
+    report: Report | None,
+    node_of: Callable[[str], SlurmNode | None],
+    *,
+    asked_to: bool,
+) -> str | None:
+    """The failure behind a cancelled job, if there is one."""
+    if report is not None:
+        # The session had failed, and its script did not come to its end.
+        return report.reason if report.phase == "failed" else None
+    return _never_launched(job.node, node_of) if job.node and not asked_to else None
 
 
 def _never_launched(name: str, node_of: Callable[[str], SlurmNode | None]) -> str | None:

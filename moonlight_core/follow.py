@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from moonlight_core import bus, ending, explain, idle, progress, telling
+from moonlight_core.ending import CANCELLING
 from moonlight_core.errors import SlurmError
 from moonlight_core.leasing import SlotChoice
 from moonlight_core.models import Session, Status
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Callable, Mapping
 
-    from moonlight_core.gateway import SlurmGateway, SlurmJob, SlurmNode
+    from moonlight_core.gateway import SlurmGateway, SlurmJob
     from moonlight_core.settings import Settings
     from moonlight_core.store import SessionStore
 
@@ -37,8 +38,6 @@ _MISSING_S = 10.0
 # is waited for when it cannot be asked.
 _LOST_GRACE_S = 20.0
 _UNASKED_GRACE_S = 60.0
-# The phase of a session whose job is to be cancelled, until Slurm confirms.
-CANCELLING = "cancelling"
 
 
 class Follower:
@@ -147,17 +146,20 @@ class Follower:
         stage = stage_of(job.state)
         if stage.ended:
             return self._ended(session, job)
-        if session.phase == CANCELLING and stage is not Stage.ENDING:
-            self._gateway.cancel(job.job_id, insist=ending.insists(session, self._clock()))
+        report = bus.Report.of_job(job)
+        if report is not None and report.restart_count != job.restart_count:
+            report = None
+        insists = ending.insists(session, self._clock())
+        if stage is not Stage.ENDING and (
+            session.phase == CANCELLING or (insists and bus.says_it_ends(report))
+        ):
+            self._gateway.cancel(job.job_id, insist=insists)
         if stage is Stage.QUEUED and session.lease is not None:
             # Requeued: the slot was that of its earlier start, which is over.
             return self._store.unlease(session)
         lease = session.lease
         if lease is not None and job.node not in (None, lease.node):
             return self._store.unlease(session)
-        report = bus.Report.of_job(job)
-        if report is not None and report.restart_count != job.restart_count:
-            report = None
         if session.status is not Status.STOPPING and stage in (Stage.ALLOCATED, Stage.RUNNING):
             if (
                 report is not None
@@ -167,11 +169,7 @@ class Follower:
                 and session.ready_at is None
             ):
                 return self._refused(session, report)
-            if (
-                lease is None
-                and job.node is not None
-                and (report is None or report.phase not in ("failed", "ending"))
-            ):
+            if lease is None and job.node is not None and not bus.says_it_ends(report):
                 return self._lease(session, job, job.node, named)
         self._vouch(session, job)
         seen = self._seen(session, job, stage, report)
@@ -200,8 +198,9 @@ class Follower:
             "expected_start_at": None,
             "lost_at": None,
         }
-        if session.status is Status.STOPPING:
-            return seen | ending.late(session, job, stage, self._clock())
+        late = ending.late(session, job, stage, self._clock())
+        if session.phase == CANCELLING:
+            return seen | late
         if stage is Stage.QUEUED:
             expected = job.expected_start_at
             phase, reason = explain.why_it_waits(job)
@@ -213,14 +212,17 @@ class Follower:
                 # Of an earlier start, if Slurm put the job back into the queue.
                 "ready_at": None,
                 "cert_sha256": None,
+                "ending_at": None,
             }
-        if stage is Stage.ENDING or (report and report.phase in ("failed", "ending")):
+        if stage is Stage.ENDING or bus.says_it_ends(report):
             return seen | {
                 "status": Status.STOPPING,
                 "phase": "ending",
                 "reason": (report.reason if report else None) or "The job is ending.",
-                "ending_at": session.ending_at or self._clock(),
+                **({"ending_at": self._clock()} if session.ending_at is None else late),
             }
+        # Its script may have said that it ends, and have gone on: only Slurm's word is the last.
+        seen["ending_at"] = None
         if stage is Stage.SUSPENDED:
             return seen | {"phase": "suspended", "reason": explain.SUSPENDED}
         if stage is Stage.UNKNOWN:
@@ -298,7 +300,11 @@ class Follower:
         if report is not None and report.restart_count < job.restart_count:
             report = None
         how = explain.how_it_ended(
-            session, job, report, self._node, asked_to=session.phase == CANCELLING
+            session,
+            job,
+            report,
+            explain.node_asker(self._gateway, self._settings.slurm.partition),
+            asked_to=session.phase == CANCELLING,
         )
         return self._end(
             session,
@@ -313,14 +319,6 @@ class Follower:
             exit_code=how.exit_code,
             log_tail=report.log if report else None,
         )
-
-    def _node(self, name: str) -> SlurmNode | None:
-        """What slurmctld says of a node; None if it does not tell."""
-        try:
-            nodes = self._gateway.nodes(self._settings.slurm.partition)
-        except SlurmError:
-            return None
-        return next((node for node in nodes if node.name == name), None)
 
     def _end(
         self, session: Session, status: Status, reason: str, code: str, **changes: Any

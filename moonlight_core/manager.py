@@ -13,6 +13,7 @@ import attrs
 from moonlight_core import sunshine
 from moonlight_core.admission import check_idempotency_key, choose_image, new_session
 from moonlight_core.derived import Derived
+from moonlight_core.ending import CANCELLING
 from moonlight_core.errors import (
     InvalidRequest,
     SessionEnded,
@@ -22,7 +23,6 @@ from moonlight_core.errors import (
     StoreError,
     WaitTimeout,
 )
-from moonlight_core.follow import CANCELLING
 from moonlight_core.idle import Idleness
 from moonlight_core.job import job_spec
 from moonlight_core.limits import limits_for
@@ -207,7 +207,7 @@ class SessionManager(SessionViews, SiteView):
         """
         for _ in range(_TRIES):
             session = self._get(session_id, user)
-            if session.status.ended or session.status is Status.STOPPING:
+            if session.status.ended or session.phase == CANCELLING:
                 break
             if self._store.update(
                 session,
@@ -215,7 +215,7 @@ class SessionManager(SessionViews, SiteView):
                 status=Status.STOPPING,
                 phase=CANCELLING,
                 reason="Ended on request; waiting for Slurm to confirm.",
-                ending_at=self._now(),
+                ending_at=session.ending_at or self._now(),
             ):
                 session = self._get(session_id, user)
                 break

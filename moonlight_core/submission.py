@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from moonlight_core.ending import CANCELLING
 from moonlight_core.errors import SlurmError, StoreError, SubmitOutcomeUnknown
-from moonlight_core.follow import CANCELLING
 from moonlight_core.models import Status
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -152,6 +153,11 @@ def mend_everything() -> None:
         if any(word in run("sinfo", "-hn", node, "-o", "%T") for word in ("dr", "down", "fail")):
             run("scontrol", "update", f"NodeName={node}", "State=RESUME", check=False)
     run("scontrol", "update", "PartitionName=viz", "State=UP", check=False)
+    # What a script left that was killed with its node or for its memory.
+    living = run("squeue", "--noheader", "--all", "--format=%j").split()
+    for directory in Path("/scratch/sunshine_sessions").iterdir():
+        if directory.name not in living:
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def note(fault: str, **figures: Any) -> None:

@@ -26,7 +26,13 @@ LIVE = ("pending", "starting", "running", "stopping")
 def run(*command: str, check: bool = True, **options: Any) -> str:
     """Run a program and return what it printed."""
     done = subprocess.run(
-        command, check=False, capture_output=True, text=True, timeout=60, **options
+        command,
+        check=False,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=60,
+        **options,
     )
     if check and done.returncode != 0:
         pytest.fail(f"{' '.join(command)} ended with {done.returncode}: {done.stderr}{done.stdout}")

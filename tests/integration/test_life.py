@@ -411,6 +411,54 @@ def test_a_busy_slot_is_blocked_and_another_one_leased(
     assert (session.display_num, session.sunshine_port) == (11, 47996)
 
 
+def test_what_a_script_says_of_its_end_is_not_the_last_word(
+    manager: SessionManager, gateway: MemoryGateway, clock: Clock
+) -> None:
+    """It may go on, or be put back into the queue; one that does not end is cancelled."""
+    session = started(manager, gateway)
+    say(gateway, session, phase="ready", reason="Ready.")
+    manager.reconcile()
+    say(gateway, session, phase="failed", reason="Sunshine died.")
+    manager.reconcile()
+    assert manager.get(session.session_id).status is Status.STOPPING
+    say(gateway, session, phase="ready", reason="Ready.")
+    manager.reconcile()
+    again = manager.get(session.session_id)
+    assert (again.status, again.ending_at) == (Status.RUNNING, None)
+    gateway.change(job_of(session), state="COMPLETING")
+    manager.reconcile()
+    assert manager.get(session.session_id).status is Status.STOPPING
+    gateway.change(job_of(session), state="PENDING", node=None, restart_count=1)
+    manager.reconcile()
+    manager.reconcile()
+    assert manager.get(session.session_id).status is Status.PENDING
+    gateway.start(job_of(session), "viz1")
+    manager.reconcile()
+    say(gateway, session, phase="failed", reason="Sunshine died.", restart=1)
+    manager.reconcile()
+    clock.tick(50)
+    manager.reconcile()
+    assert manager.get(session.session_id).status is Status.STOPPING
+    clock.tick(20)
+    manager.reconcile()
+    manager.reconcile()
+    ended = manager.get(session.session_id)
+    assert (ended.status, ended.slurm_state) == (Status.FAILED, "CANCELLED")
+
+
+def test_ending_a_session_that_ends_by_itself_is_carried_out(
+    manager: SessionManager, gateway: MemoryGateway
+) -> None:
+    """The script may hang at its end."""
+    session = started(manager, gateway)
+    say(gateway, session, phase="failed", reason="Sunshine died.")
+    manager.reconcile()
+    manager.delete(session.session_id)
+    manager.reconcile()
+    ended = manager.get(session.session_id)
+    assert (ended.status, ended.error) == (Status.FAILED, "Sunshine died.")
+
+
 def test_a_slot_once_used_is_not_given_away(
     manager: SessionManager, gateway: MemoryGateway
 ) -> None:
