@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import resources
 from pathlib import Path
 
@@ -9,8 +10,14 @@ _CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 def batch_script() -> str:
-    """The text of the batch script of a session."""
-    return _read("sbatch_templates", "sunshine_session.sbatch")
+    """The text of the batch script of a session: one, for Slurm takes no more.
+
+    A line ``source NAME`` of the file stands for the file of that name beside it.
+    """
+    text = _read("sbatch_templates", "sunshine_session.sbatch")
+    return re.sub(
+        r"(?m)^source (\w+\.bash)$", lambda line: _read("sbatch_templates", line[1]), text
+    )
 
 
 def lua_script(name: str) -> str:

@@ -102,6 +102,7 @@ def test_a_wheel_holds_what_is_needed_at_run_time(tmp_path: Path) -> None:
         "moonlight_core/py.typed",
         "moonlight_core/lua/lease.lua",
         "moonlight_core/sbatch_templates/sunshine_session.sbatch",
+        "moonlight_core/sbatch_templates/sunshine.bash",
         "moonlight_core/definitions/sunshine_xfce4.def",
         "moonlight_http/server.py",
     } <= names
