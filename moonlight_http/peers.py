@@ -54,6 +54,15 @@ def peer_uid(connection: socket.socket) -> int | None:
     return None
 
 
+def accounts_are_told() -> bool:
+    """Whether the kernel tells us who owns the other end of a TCP connection within the host."""
+    try:
+        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG).close()
+    except OSError:
+        return False
+    return True
+
+
 def _owner(family: int, of: Any, to: Any) -> int | None:
     """The account that owns the TCP socket with the address ``of``, connected to ``to``."""
     addresses = (socket.inet_pton(family, end[0].partition("%")[0]).ljust(16, b"\0")

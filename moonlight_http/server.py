@@ -21,6 +21,7 @@ from moonlight_http import logs
 from moonlight_http.app import create_app
 from moonlight_http.metrics import Metrics
 from moonlight_http.pairings import Pairings
+from moonlight_http.peers import accounts_are_told
 from moonlight_http.serving import Server
 
 if TYPE_CHECKING:
@@ -83,6 +84,12 @@ def main(argv: list[str] | None = None) -> int:
     )
     loop.start()
     threading.Thread(target=_tell_excess_rights, args=(manager,), daemon=True).start()
+    if service.identity == "header" and service.host and not accounts_are_told():
+        _log.error(
+            "The kernel does not tell who connects to %s, so that no proxy of this host is "
+            "believed: let the service use AF_NETLINK, or use [service] socket.",
+            service.host,
+        )
     places = [f"{service.host}:{service.port}"] if service.host else []
     places += [str(service.socket)] if service.socket else []
     _log.info("listening on %s", " and ".join(places))
