@@ -24,8 +24,8 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def print_fields(fields: Mapping[str, Any]) -> None:
-    """Print a name and a value a line; what is None is left out."""
-    shown = {name: value for name, value in fields.items() if value is not None}
+    """Print a name and a value a line; what is empty is left out."""
+    shown = {name: value for name, value in fields.items() if value not in (None, "", [], {})}
     width = max(map(len, shown))
     for name, value in shown.items():
         print(f"{name:<{width}}  {value}")
