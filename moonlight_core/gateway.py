@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Collection, Mapping
 
+FEW_JOBS = 16
+"""Up to so many jobs are asked for one by one; for more, all jobs of the cluster are."""
 COMMENT_PREFIX = "moonlight:"
 """How Comment and AdminComment of our jobs begin; the session id follows."""
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from moonlight_core import bus
+from moonlight_core.attention import Attention
 from moonlight_core.errors import (
     MoonlightError,
     SlurmError,
@@ -94,6 +95,7 @@ class Reconciler:
         self._gateway = gateway
         self._clock = clock
         self._follower = Follower(settings, store, gateway, clock=clock)
+        self._attention = Attention(clock)
         self._scan_next = False
         self._scanned_at = -math.inf
         self._told: set[tuple[str, str]] = set()
@@ -143,13 +145,18 @@ class Reconciler:
                 self._store.scans.done(again_in_s=0)
                 raise
         sessions = self._store.live()
-        jobs: dict[int, SlurmJob] = {}
-        if any(session.job_id is not None for session in sessions):
-            jobs = self._gateway.jobs({s.job_id for s in sessions if s.job_id is not None})
+        asked = self._attention.to_ask(sessions)
+        jobs = self._jobs(asked)
         changed = failed = 0
-        for session in sessions:
+        for session in asked:
+            job = jobs.get(session.job_id) if session.job_id is not None else None
+            if job is not None and self._attention.is_settled(session, job):
+                continue
             try:
-                changed += self._follower.advance(session, jobs, named)
+                advanced = self._follower.advance(session, jobs, named)
+                changed += advanced
+                if job is not None and not advanced:
+                    self._attention.settle(session, job)
             except (SlurmUnavailable, StoreUnavailable):
                 raise
             except MoonlightError as exc:
@@ -161,7 +168,8 @@ class Reconciler:
             self._store.scans.done(again_in_s=_SCAN_EVERY_S)
             self._scan_next, self._scanned_at = False, time.monotonic()
             self._told.clear()
-        after = self._store.get_many([s.session_id for s in sessions]) if changed else []
+        self._attention.forget_others(sessions)
+        after = self._store.get_many([s.session_id for s in asked]) if changed else []
         return Round(
             sessions=len(sessions),
             changed=changed,
@@ -170,6 +178,16 @@ class Reconciler:
             leases_released=released,
             failed=failed,
         )
+
+    def _jobs(self, sessions: list[Session]) -> dict[int, SlurmJob]:
+        """The jobs of these sessions, in one call."""
+        ids = {session.job_id for session in sessions if session.job_id is not None}
+        if not ids:
+            return {}
+        begun = time.monotonic()
+        jobs = self._gateway.jobs(ids)
+        self._attention.asked(len(ids), time.monotonic() - begun)
+        return jobs
 
     def _claim_scan(self) -> bool:
         """Whether to scan all jobs now: somebody does in each period, and we now and then."""

@@ -24,7 +24,7 @@ from moonlight_core.errors import (
     SubmitOutcomeUnknown,
     SubmitRejected,
 )
-from moonlight_core.gateway import COMMENT_PREFIX, SlurmJob, SlurmNode
+from moonlight_core.gateway import COMMENT_PREFIX, FEW_JOBS, SlurmJob, SlurmNode
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from moonlight_core.gateway import JobSpec
 
 _log = logging.getLogger(__name__)
-
-# Up to this many jobs are asked for one by one.
-_FEW = 16
 
 
 class PyslurmGateway:
@@ -116,7 +113,7 @@ class PyslurmGateway:
         """See ``SlurmGateway.jobs``."""
         wanted = set(job_ids)
         # One job costs a request (two when it runs), all jobs one long request.
-        if len(wanted) > _FEW:
+        if len(wanted) > FEW_JOBS:
             return {job.id: _job(job) for job in self._load_all() if job.id in wanted}
         found = {}
         for job_id in wanted:
