@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MINE = ("alice", "dave")
+# Fewer for a first look: MOONLIGHT_FUZZ_REQUESTS=5000.
+REQUESTS = int(os.environ.get("MOONLIGHT_FUZZ_REQUESTS", "120000"))
 
 
 def left_over(redis_cli: Callable[..., str]) -> dict[str, Any]:
@@ -54,11 +57,11 @@ def test_a_hundred_thousand_requests(redis_cli: Callable[..., str], tmp_path: Pa
             assert made.returncode == 0, made.stdout[-6000:]
             fuzzer = Fuzzer(description, 8004, user)
             fuzzer.known_ids = [s["session_id"] for s in Api(user)("GET", SESSIONS)[1]["sessions"]]
-            outcome = fuzzer.run(60_000, seed=number, threads=6)
+            outcome = fuzzer.run(REQUESTS // len(MINE), seed=number, threads=6)
             assert outcome.faults == [], outcome.faults[:5]
             total += outcome.requests
             print(user, dict(outcome.statuses))  # noqa: T201 - shown by pytest -rP
-        assert total >= 100_000
+        assert total >= 0.8 * REQUESTS
     finally:
         end_all()
     wait_for(lambda: left_over(redis_cli), lambda after: after == before, timeout_s=120)
