@@ -154,6 +154,11 @@ def offers(image: Image, limits: SessionSettings) -> dict[str, dict[str, Any]]:
         name: {"default": getattr(image, name), "least": least, "most": most}
         for name, (least, most) in ranges.items()
     }
+    idle = limits.idle_minutes if image.idle_minutes is None else image.idle_minutes
+    most = limits.max_idle_minutes
+    found["idle_minutes"] = {"default": idle, "least": 1 if most else 0}
+    if most:
+        found["idle_minutes"]["most"] = most
     record = image_record(image.sif)
     there = {"keyboard": record.keyboards, "locale": record.locales}
     for name, option in OPTIONS.items():
