@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("mended")
 
 # On a machine that does other things as well; docs/reliability.md has what was measured.
-P99_S = 0.25
+P99_S = 0.1
 REFUSED_WITHIN_S = 3.0
 WAYS: dict[str, Callable[[str], AbstractContextManager[None]]] = {"stopped": stopped, "hung": hung}
 
@@ -40,6 +40,8 @@ def test_slurmctld_is_away(api: Callable[[str], Api], way: str, seconds: int) ->
     """Reads stay fast, a create is refused, a delete is remembered, desktops go on."""
     (alice, kept), (bob, ended) = running(api, "alice", "bob")
     before = desktops()
+    with Answers() as usual:
+        time.sleep(3)
     with WAYS[way]("slurmctld"), Answers() as answers:
         until = time.monotonic() + seconds
         first_s, first = timed_request(alice, "POST", SESSIONS, {"image_id": "bare"})
@@ -63,12 +65,13 @@ def test_slurmctld_is_away(api: Callable[[str], Api], way: str, seconds: int) ->
     assert now["status"] == "running"
     assert "Slurm has not answered since" in now["reason"]
     assert answers.statuses(SESSIONS) == answers.statuses("/health") == {200}
-    assert answers.p99_s < P99_S
+    assert answers.p99_s < max(P99_S, 2 * usual.p99_s)
     before.pop(ended)
     # An unanswered submit whose job came after all is found and cancelled.
     note(
         f"slurmctld {way} {seconds} s",
         whole_s=whole_within(60, survivors=before),
+        usual_p99_s=usual.p99_s,
         p99_s=answers.p99_s,
         worst_s=answers.worst_s,
         first_post_s=first_s,
@@ -110,6 +113,8 @@ def test_slurmctld_crashes(api: Callable[[str], Api]) -> None:
 
 def test_slurmdbd_is_away(api: Callable[[str], Api]) -> None:
     """Sessions are made, run and end as ever; what slurmctld has forgotten is asked for later."""
+    with Answers() as usual:
+        time.sleep(3)
     with stopped("slurmdbd"), Answers() as answers:
         ((alice, session_id),) = running(api, "alice")
         before = desktops()
@@ -119,7 +124,7 @@ def test_slurmdbd_is_away(api: Callable[[str], Api]) -> None:
         bob = api("bob")
         kept = bob.create()["session_id"]
         bob.wait(kept, "running")
-    assert answers.p99_s < P99_S
+    assert answers.p99_s < max(P99_S, 2 * usual.p99_s)
     note("slurmdbd stopped", whole_s=whole_within(30), p99_s=answers.p99_s)
 
 
@@ -145,7 +150,8 @@ def test_a_submit_that_is_not_answered_makes_one_job(api: Callable[[str], Api]) 
         assert status == 503
         assert "is cancelled" in answer["error"] or "moment ago" in answer["error"]
     note("submit not answered", whole_s=whole_within(60))
-    assert len(alive("alice")) == 1
+    # One that is being cancelled is whole as well.
+    wait_for(lambda: alive("alice"), lambda jobs: len(jobs) == 1)
 
 
 def alive(user: str) -> list[int]:
