@@ -134,7 +134,11 @@ def _reconcile_loop(
                 if trouble:
                     _log.info("reconcile goes on")
                 trouble = ""
-            nudges.wait(interval_s, stop)
+            try:
+                nudges.wait(interval_s, stop)
+            except Exception:  # noqa: BLE001 - as above
+                _log.exception("waiting for nudges failed")
+                stop.wait(interval_s)
 
 
 def _parser() -> argparse.ArgumentParser:

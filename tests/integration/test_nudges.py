@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import redis
 
 from moonlight_core import keys
 from moonlight_core.nudges import Nudges
+from moonlight_http import server
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,3 +103,37 @@ def test_without_redis_the_time_is_waited_for(tmp_path: Path) -> None:
         begin = time.monotonic()
         assert not nudges.wait(0.3, NEVER)
         assert time.monotonic() - begin > 0.25
+
+
+class Stubborn:
+    """A manager whose rounds and nudges both fail in ways that nobody has thought of."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self.rounds = 0
+        self._stop = stop
+
+    def reconcile(self) -> None:
+        """The third one is the last."""
+        self.rounds += 1
+        if self.rounds == 3:
+            self._stop.set()
+        raise ZeroDivisionError
+
+    def round_done(self, *_told: object) -> None:
+        """Never told."""
+
+    def nudges(self) -> contextlib.nullcontext[Stubborn]:
+        """This one listens as well."""
+        return contextlib.nullcontext(self)
+
+    def wait(self, _timeout_s: float, _stop: threading.Event) -> bool:
+        """Never comes to anything."""
+        raise ZeroDivisionError
+
+
+def test_no_bug_ends_the_loop() -> None:
+    """A service that answers and looks after nobody would be the worst of all."""
+    stop = threading.Event()
+    manager = Stubborn(stop)
+    server._reconcile_loop(manager, stop, 0.01, manager)
+    assert manager.rounds == 3
