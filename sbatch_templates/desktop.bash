@@ -84,22 +84,27 @@ listen_to_the_script() {
     kill -TERM "$$"
 }
 
-# notify TITLE [TEXT]: a notice in the desktop, in place of our last one; without a title it is closed.
+# notify ABOUT [TITLE TEXT]: a notice in the desktop, in place of the last one about the same; without a
+# title that one is closed.
 notify() {
+    local -r file=/session/notice-$1
     local id=''
-    [[ -s /session/notice ]] && id=$(</session/notice)
-    if [[ -z $1 ]]; then
-        [[ -z $id ]] || timeout 10 dbus-send --session --dest=org.freedesktop.Notifications \
-            /org/freedesktop/Notifications org.freedesktop.Notifications.CloseNotification "uint32:$id" || true
-        rm -f /session/notice
+    [[ -s $file ]] && id=$(<"$file")
+    if [[ -z ${2-} ]]; then
+        rm -f "$file"
+        [[ -n $id ]] || return 0
+        # A signal is what dbus-send sends if nothing is said.
+        timeout 10 dbus-send --session --type=method_call --print-reply=literal --dest=org.freedesktop.Notifications \
+            /org/freedesktop/Notifications org.freedesktop.Notifications.CloseNotification "uint32:$id" &&
+            log "the notice is gone: $1"
         return
     fi
     if id=$(timeout 10 notify-send --print-id ${id:+"--replace-id=$id"} --urgency=critical \
-        --app-name=Moonlight --icon=dialog-warning "$1" "${2-}"); then
-        printf '%s\n' "$id" >/session/notice
-        log "shown in the desktop: $1"
+        --app-name=Moonlight --icon=dialog-warning "$2" "$3"); then
+        printf '%s\n' "$id" >"$file"
+        log "shown in the desktop: $2"
     else
-        log "the desktop shows no notices: $1"
+        log "the desktop shows no notices: $2"
     fi
 }
 
@@ -107,18 +112,18 @@ notify() {
 show_idle_end() {
     local at
     if [[ -z $1 ]]; then
-        notify ''
+        notify idle || log "the notice of the end could not be closed"
         return
     fi
     printf -v at '%(%H:%M)T' "$1"
-    notify "This desktop ends at $at" "Nobody is connected to it. It goes on as soon as somebody is."
+    notify idle "This desktop ends at $at" "Nobody is connected to it. It goes on as soon as somebody is."
 }
 
 # show_time_left SECONDS: until the job's time limit, in minutes, or "soon".
 show_time_left() {
     local in=soon
     [[ $1 == soon ]] || in="in $((($1 + 30) / 60)) min"
-    notify "This desktop ends $in" "Its time limit is near: save your work."
+    notify left "This desktop ends $in" "Its time limit is near: save your work."
 }
 
 # take_picture NUMBER: of the desktop, as a file that the service fetches as its user. It is there
