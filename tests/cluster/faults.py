@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import attrs
+from cluster_view import SESSION_DIRS, jobs_in_slurm
 from on_cluster import RUN, SESSIONS, Api, run
 
 if TYPE_CHECKING:
@@ -156,6 +157,14 @@ def mend_everything() -> None:
     # What a script left that was killed with its node or for its memory.
     living = run("squeue", "--noheader", "--all", "--format=%j").split()
     for directory in Path("/scratch/sunshine_sessions").iterdir():
+        if directory.name not in living:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def remove_leftovers() -> None:
+    """Remove the directories of sessions whose scripts were killed in an earlier test."""
+    living = {job.session_id for job in jobs_in_slurm().values() if not job.ended}
+    for directory in SESSION_DIRS.iterdir():
         if directory.name not in living:
             shutil.rmtree(directory, ignore_errors=True)
 

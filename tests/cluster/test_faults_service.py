@@ -171,7 +171,7 @@ def test_killed_at_random_moments_under_load(api: Callable[[str], Api], kills: i
             assert [w for w in clashes() if "both have" in w or "clash" in w] == []
             run("cluster-service", "start", "moonlight")
     assert wrong == []
-    note(f"service killed {kills} times under load", whole_s=whole_within(120))
+    note(f"service killed {kills} times under load", whole_s=whole_within(120, leftover_of=USERS))
 
 
 def test_two_services_and_cron_at_once(api: Callable[[str], Api]) -> None:
@@ -205,7 +205,9 @@ def test_two_services_and_cron_at_once(api: Callable[[str], Api]) -> None:
             theirs = Api("alice", port=8005)("GET", SESSIONS)[1]["sessions"]
             assert theirs
         assert wrong == []
-        note("two services and cron", cron_rounds=rounds, whole_s=whole_within(60))
+        note(
+            "two services and cron", cron_rounds=rounds, whole_s=whole_within(60, leftover_of=USERS)
+        )
     finally:
         second.terminate()
         second.wait(timeout=20)
