@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import falcon
 
 from moonlight_core.administrators import Administrators
+from moonlight_core.audit import AuditLog
 from moonlight_core.errors import SettingsError
 from moonlight_core.secret import read_secret
-from moonlight_http.audit import Audit, AuditLog
+from moonlight_http.audit import Audit
 from moonlight_http.browser import CrossSite, SecurityHeaders
 from moonlight_http.description import Description
 from moonlight_http.desktop import ClientById, Clients, Credentials, Pair

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
+import syslog
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import attrs
 
 from moonlight_core.administrators import Administrators
-from moonlight_core.errors import UserNotAllowed
+from moonlight_core.audit import AuditLog, owner_in
+from moonlight_core.errors import SettingsError, UserNotAllowed
 from moonlight_core.manager import SessionManager
 from moonlight_core.settings import Settings
 from moonlight_core.users import User, name_of
@@ -69,3 +72,36 @@ class Context:
                 f"You are {only}: only root and administrators may do this for {asked}."
             )
         return asked or only
+
+    def scope(self, act: str, session_id: str) -> str | None:
+        """As ``only_user``, for a session; what an administrator does with another's is written.
+
+        Into the audit log; where there is none, into the system's own.
+
+        Args:
+            act: the command.
+            session_id: the session.
+
+        Raises:
+            SettingsError: the audit log cannot be written.
+        """
+        only = self.only_user
+        owner = owner_in(session_id)
+        # Who became root by sudo is still somebody.
+        who = os.environ.get("SUDO_USER") if os.geteuid() == 0 else None
+        who = who or name_of(os.getuid()) or str(os.getuid())
+        if only is not None or owner in (None, who):
+            return only
+        said = {"who": who, "what": f"moonlight {act}", "whose": owner, "session_id": session_id}
+        path = self.manager.settings.service.audit_log
+        if path is None:
+            syslog.openlog("moonlight", 0, syslog.LOG_AUTHPRIV)
+            syslog.syslog(syslog.LOG_NOTICE, json.dumps(said))
+            return only
+        audit = AuditLog(path)
+        try:
+            audit.check()
+        except OSError as exc:
+            raise SettingsError([f"[service] audit_log cannot be written: {exc}."]) from exc
+        audit.write(**said, address="local")
+        return only

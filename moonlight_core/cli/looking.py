@@ -47,7 +47,9 @@ def register(commands: Commands) -> None:
 
 
 def _log(context: Context, arguments: argparse.Namespace) -> None:
-    log = context.manager.log(arguments.session_id, tail=arguments.tail, user=context.only_user)
+    log = context.manager.log(
+        arguments.session_id, tail=arguments.tail, user=context.scope("log", arguments.session_id)
+    )
     if context.json:
         print_json(
             {
@@ -64,7 +66,9 @@ def _log(context: Context, arguments: argparse.Namespace) -> None:
 
 
 def _screenshot(context: Context, arguments: argparse.Namespace) -> None:
-    picture = context.manager.screenshot(arguments.session_id, user=context.only_user)
+    picture = context.manager.screenshot(
+        arguments.session_id, user=context.scope("screenshot", arguments.session_id)
+    )
     try:
         arguments.file.write_bytes(picture.data)
     except OSError as exc:

@@ -41,7 +41,7 @@ def _pair(context: Context, arguments: argparse.Namespace) -> None:
         arguments.session_id,
         pin=arguments.pin,
         name=arguments.name,
-        user=context.only_user,
+        user=context.scope("pair", arguments.session_id),
         show_pin=_show_pin,
     )
     assert pairing.client is not None  # noqa: S101 - for the type checker
@@ -62,7 +62,9 @@ def _show_pin(offer: PinOffer) -> None:
 
 
 def _clients(context: Context, arguments: argparse.Namespace) -> None:
-    clients = context.manager.clients(arguments.session_id, user=context.only_user)
+    clients = context.manager.clients(
+        arguments.session_id, user=context.scope("clients", arguments.session_id)
+    )
     if context.json:
         print_json([attrs.asdict(client) for client in clients])
     elif not clients:

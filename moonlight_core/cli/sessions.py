@@ -131,11 +131,19 @@ def _list(context: Context, arguments: argparse.Namespace) -> None:
 
 
 def _show(context: Context, arguments: argparse.Namespace) -> None:
-    _print_session(context.manager.get(arguments.session_id, user=context.only_user), context)
+    _print_session(
+        context.manager.get(arguments.session_id, user=context.scope("show", arguments.session_id)),
+        context,
+    )
 
 
 def _delete(context: Context, arguments: argparse.Namespace) -> None:
-    _print_session(context.manager.delete(arguments.session_id, user=context.only_user), context)
+    _print_session(
+        context.manager.delete(
+            arguments.session_id, user=context.scope("delete", arguments.session_id)
+        ),
+        context,
+    )
 
 
 def _cell(session: Session, name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 
 from moonlight_core import SessionManager, cli
@@ -138,3 +139,28 @@ def test_images(capsys: pytest.CaptureFixture[str]) -> None:
     """What can be asked for."""
     assert cli.main(["images"]) == cli.EXIT_OK
     assert "XFCE4 Desktop (Sunshine)" in capsys.readouterr().out
+
+
+def test_what_root_does_with_others_is_written_down(
+    manager: SessionManager,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """By whom, even behind sudo; of her own sessions nothing is."""
+    path = tmp_path / "audit.jsonl"
+    service = attrs.evolve(manager.settings.service, audit_log=path)
+    manager.settings = attrs.evolve(manager.settings, service=service)
+    session_id = manager.create("alice").session_id
+    monkeypatch.setenv("SUDO_USER", "alice")
+    assert cli.main(["show", session_id]) == cli.EXIT_OK
+    assert not path.exists()
+    monkeypatch.setenv("SUDO_USER", "carol")
+    assert cli.main(["delete", session_id]) == cli.EXIT_OK
+    entry = json.loads(path.read_text())
+    assert (entry["who"], entry["what"], entry["whose"]) == ("carol", "moonlight delete", "alice")
+    assert entry["session_id"] == session_id
+    path.unlink()
+    path.mkdir()
+    assert cli.main(["clients", session_id]) != cli.EXIT_OK
+    assert "audit_log cannot be written" in capsys.readouterr().err
