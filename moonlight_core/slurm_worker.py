@@ -45,7 +45,7 @@ _ASK_EVERY_S = 1.0
 # … and a change only when nobody has asked for this long.
 _CHANGE_AFTER_S = 10.0
 # How long a caller waits for a worker: longer, and both hang, in seconds.
-_WAIT_S = 1.0
+_WAIT_S = 2.0
 # Starting Python and pyslurm is not slurmctld's slowness, in seconds.
 _START_S = 20.0
 _QUESTIONS = frozenset({"jobs", "our_jobs", "ended_job", "nodes"})
@@ -134,7 +134,6 @@ class WorkerGateway:
             raise SlurmUnavailable("The service is stopping; ask again when it is back.")
         peer = self._slurmdbd if method == "ended_job" else self._slurmctld
         peer.check(question=method in _QUESTIONS)
-        deadline = time.monotonic() + self._deadline_s
         try:
             worker = self._idle.get(timeout=min(_WAIT_S, self._deadline_s))
         except queue.Empty:
@@ -146,8 +145,9 @@ class WorkerGateway:
             peer.check(question=method in _QUESTIONS)
             if worker is None or not worker.alive:
                 worker = _Worker(self._conf)
-            worker.wait_until_ready(deadline)
-            answer = worker.call((method, args, options), deadline)
+                self._start_another()
+            worker.wait_until_ready()
+            answer = worker.call((method, args, options), time.monotonic() + self._deadline_s)
         except (SlurmNotUsable, TimeoutError, EOFError, OSError) as exc:
             if worker is not None:
                 worker.end()
@@ -167,6 +167,11 @@ class WorkerGateway:
         if isinstance(answer, BaseException):
             raise answer
         return answer
+
+    def _start_another(self) -> None:
+        """Begin to start the next worker, so that whoever needs it need not wait for that."""
+        with contextlib.suppress(queue.Empty):
+            self._idle.put(self._idle.get_nowait() or _Worker(self._conf))
 
 
 class _Peer:
@@ -221,23 +226,16 @@ class _Worker:
     def alive(self) -> bool:
         return self._process.poll() is None or not self._ready
 
-    def wait_until_ready(self, deadline: float) -> None:
+    def wait_until_ready(self) -> None:
         """Wait for a new worker's first word.
 
         Raises:
-            SlurmUnavailable: it has not said it by ``deadline``; it goes on starting.
-            SlurmNotUsable: it never will.
+            SlurmNotUsable: it does not come, or is that Slurm cannot be used.
         """
         if self._ready:
             return
         try:
-            word = self._answer(deadline)
-        except TimeoutError:
-            if time.monotonic() - self._started < _START_S:
-                raise SlurmUnavailable(
-                    "Slurm's library is being started; try again in a moment."
-                ) from None
-            word = SlurmNotUsable(f"Slurm's library did not start within {_START_S:g} s.")
+            word = self._answer(self._started + _START_S)
         except (EOFError, OSError):
             word = SlurmNotUsable(
                 "Slurm's library did not start. If slurm.conf is right, its own message is in the "
