@@ -125,9 +125,9 @@ class Sunshine:
         """Let Sunshine forget a pairing that came to nothing.
 
         When a client goes away after its PIN was given, Sunshine keeps the half of a pairing, and
-        the client's next attempt fails; 2026.516 dies of it by signal 11, and with it the session
-        (seen). A step out of order makes it forget (fail_pair in src/nvhttp.cpp). Clients take
-        these steps on the base port without TLS and login; nothing secret is sent.
+        the client's next attempt fails; 2026.516 dies of it by signal 11 (seen). A step out of
+        order makes it forget (fail_pair in src/nvhttp.cpp). Clients take these steps on the base
+        port without TLS and login; nothing secret is sent.
         """
         path = f"/pair?uniqueid={_EVERY_CLIENT}&serverchallengeresp=00"
         with self._errors(self.port):
