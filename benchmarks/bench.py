@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -38,7 +39,7 @@ PARKED = "benchmark"
 PORT, BASELINE_PORT, EMPTY_PORT = 8014, 8015, 8016
 _OURS, _BASELINES = 1, 2  # databases of Redis
 _SESSIONS = "/api/moonlight/sessions"
-_START_S = 20.0
+_START_S = 60.0
 # The kernel ends what we started when we are killed.
 _WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
 
@@ -125,9 +126,22 @@ class Bench:
         if parked:
             more["MOONLIGHT_SLURM_PARTITION"] = PARKED
         with self._program(
-            ["-m", "moonlight_http", "--log-level", "warning"], PORT, self._environment | more
+            ["-m", "moonlight_http", "--log-level", "error"], PORT, self._environment | more
         ) as process:
+            self._wait_until_healthy()
             yield process.pid
+
+    def _wait_until_healthy(self) -> None:
+        """Until the service has heard from slurmctld: before, it cannot create."""
+        deadline = time.monotonic() + _START_S
+        while True:
+            with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/health", timeout=5) as answer:
+                checks = json.load(answer)["checks"]
+            if checks["slurm"] == "ok":
+                return
+            if time.monotonic() > deadline:
+                raise BenchError(f"The service is not healthy: {checks}")
+            time.sleep(0.1)
 
     @contextlib.contextmanager
     def baseline(self) -> Iterator[str]:
