@@ -146,9 +146,8 @@ watch_over() {
             (sleep "$MOONLIGHT_WATCH_S" 3>&- && answers "$MOONLIGHT_WATCH_TIMEOUT_S") &
             beat=$!
         fi
-        status=0
-        wait -n -p ended "$x" "$desktop" "$sunshine" "$beat" || status=$?
-        case $ended in
+        wait_for_an_end "$x" "$desktop" "$sunshine" "$beat"
+        case ${ended-} in
             "$x") failed x x_server_died "The X server $(ended_how "$status")." ;;
             "$desktop")
                 ((status == 0)) || failed desktop desktop_failed "The desktop $(ended_how "$status")."
@@ -171,6 +170,19 @@ watch_over() {
                 ;;
         esac
     done
+}
+
+# wait_for_an_end PID…: sets "ended" and "status". What ended while bash was at work on something else
+# is no job any more for "wait -n"; "wait" with its process id still knows how it ended.
+wait_for_an_end() {
+    status=0 ended=''
+    for ended; do
+        if ! alive "$ended"; then
+            wait "$ended" || status=$?
+            return
+        fi
+    done
+    wait -n -p ended "$@" 2>/dev/null || status=$?
 }
 
 # unanswered STATUS: what curl's status means (curl(1), exit codes).
