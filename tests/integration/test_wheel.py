@@ -16,7 +16,7 @@ PACKAGES = ("moonlight_core", "moonlight_http", "sbatch_templates", "definitions
 # Not these: they look at the source tree itself, or at what is never installed.
 ABOUT_THE_TREE = (
     *("test_package.py", "test_definitions.py", "test_devcluster_*", "test_docs.py"),
-    *("test_standin_*", "test_ci*", "test_bench*"),
+    *("test_standin_*", "test_ci*", "test_bench*", "test_lock.py"),
 )
 CODE = (
     "import moonlight_core, moonlight_core.shipped as shipped\n"
