@@ -134,12 +134,14 @@ def test_a_submit_that_is_not_answered_makes_one_job(api: Callable[[str], Api]) 
     With an idempotency key the job is the session's; without, it is cancelled.
     """
     alice, body = api("alice"), {"image_id": "bare"}
+    # Records of earlier runs are kept for a day.
+    wish = f"wish {time.time_ns()}"
     with hung("slurmctld"):
-        first = alice("POST", SESSIONS, body, idempotency_key="wish")
+        first = alice("POST", SESSIONS, body, idempotency_key=wish)
         assert (first[0], first[1]["code"]) == (503, "slurm_unavailable")
 
     def again() -> tuple[int, dict[str, str]]:
-        return alice("POST", SESSIONS, body, idempotency_key="wish")
+        return alice("POST", SESSIONS, body, idempotency_key=wish)
 
     status, session = wait_for(again, lambda answer: answer[0] == 201, timeout_s=20)
     assert status == 201
