@@ -353,6 +353,7 @@ def _told(**changes: str) -> dict[str, str]:
     )
 
 
+@pytest.mark.usefixtures("redis_client")
 @pytest.mark.parametrize(
     ("told", "grade", "part"),
     [
