@@ -173,49 +173,71 @@ def test_the_proxy_says_who_is_asking() -> None:
     assert proxied("GET", "/") == (200, b"site")
 
 
-def test_upgrade_rollback_and_removal_leave_sessions_running(site: Path, redis_cli: Any) -> None:
-    """A bad configuration changes nothing; nobody else's process, file or key is touched."""
-    api = Api("alice", port=PORT)
-    _, session = api("POST", "/api/moonlight/sessions", {"image_id": "bare"})
-    path = f"/api/moonlight/sessions/{session['session_id']}"
-    running = wait_for(lambda: api("GET", path)[1], lambda s: s["status"] == "running")
+class Desktop:
+    """A running session of alice's, made through the installed service."""
+
+    def __init__(self) -> None:
+        api = Api("alice", port=PORT)
+        _, made = api("POST", "/api/moonlight/sessions", {"image_id": "bare"})
+        self.id = made["session_id"]
+        self.path = f"/api/moonlight/sessions/{self.id}"
+        seen = wait_for(lambda: api("GET", self.path)[1], lambda s: s["status"] == "running")
+        self.job = str(seen["job_id"])
+
+    def runs(self, port: int = PORT) -> bool:
+        """Whether a service and Slurm both say so."""
+        state = run("squeue", "-h", "-j", self.job, "-o", "%T").strip()
+        status = Api("alice", port=port)("GET", self.path)[1]["status"]
+        return (state, status) == ("RUNNING", "running")
+
+
+@pytest.fixture
+def desktop(site: Path) -> Iterator[Desktop]:
+    """One, ended afterwards through the cluster's own service."""
+    assert site
+    made = Desktop()
+    yield made
+    Api("alice").delete(made.id)
+
+
+@pytest.mark.slow  # three more installations
+def test_upgrade_and_rollback_leave_sessions_running(site: Path, desktop: Desktop) -> None:
+    """A configuration that a release does not take changes nothing."""
+    first, release = pid(), (site / "venv").resolve()
+    config = CONFIG / "moonlight.toml"
+    kept = config.read_text()
+    config.write_text(kept + "\n[nonsense]\n")
+    assert "nothing was changed" in install(expect=78)
+    assert (pid(), (site / "venv").resolve()) == (first, release)
+    config.write_text(kept)
+    install()
+    assert (site / "venv").resolve() != release
+    assert pid() not in (None, first)
+    assert desktop.runs()
+    install("--rollback")
+    assert (site / "venv").resolve() == release
+    assert desktop.runs()
+
+
+def test_removal_leaves_sessions_and_neighbours_alone(
+    site: Path, desktop: Desktop, redis_cli: Any
+) -> None:
+    """Nobody else's process, file or key is touched; what is not ours to throw away stays."""
     redis_cli("set", "vnc:session:deploy-test", "theirs")
-
-    def job_runs() -> bool:
-        return run("squeue", "-h", "-j", str(running["job_id"]), "-o", "%T").strip() == "RUNNING"
-
     try:
-        first, release = pid(), (site / "venv").resolve()
-        config = CONFIG / "moonlight.toml"
-        kept = config.read_text()
-        config.write_text(kept + "\n[nonsense]\n")
-        assert "nothing was changed" in install(expect=78)
-        assert (pid(), (site / "venv").resolve()) == (first, release)
-        config.write_text(kept)
-        install()
-        assert (site / "venv").resolve() != release
-        assert pid() not in (None, first)
-        assert api("GET", path)[1]["status"] == "running"
-        assert job_runs()
-        install("--rollback")
-        assert (site / "venv").resolve() == release
-        assert api("GET", path)[1]["status"] == "running"
-        told = install("--uninstall")
-        assert "Sessions go on" in told
+        assert "Sessions go on" in install("--uninstall")
         assert pid() is None
         assert not (site / "venv").exists()
         assert (site / "logs/service.log").exists()
-        assert config.exists()
-        assert job_runs()
+        assert (CONFIG / "moonlight.toml").exists()
+        assert desktop.runs(port=8004)
         assert healthy(8004)
-        assert Api("alice")("GET", path)[1]["status"] == "running"
         assert redis_cli("get", "vnc:session:deploy-test") == "theirs\n"
         install("--uninstall", "--purge")
         assert not site.exists()
         assert not CONFIG.exists()
     finally:
         redis_cli("del", "vnc:session:deploy-test")
-        Api("alice").delete(session["session_id"])
 
 
 @pytest.mark.parametrize(
