@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from redis.sentinel import SentinelConnectionPool
 from unit.standin_support import free_base_port
 
 from moonlight_core import SessionManager, Settings, Status
@@ -37,20 +38,23 @@ def heads(
     gateway: MemoryGateway,
     secret: Secret,
     resolve_user: Callable[..., User],
-) -> list[SessionManager]:
+) -> Iterator[list[SessionManager]]:
     """Two services, each with connections of its own to the same Redis and the same Slurm."""
     redis_client.flushall()
     settings = make_settings(redis={"url": redis_url}, sessions={"per_user": 6})
-    return [
+    clients = [connect(settings.redis) for _ in range(2)]
+    yield [
         SessionManager(
             settings,
-            SessionStore(connect(settings.redis)),
+            SessionStore(client),
             gateway,
             service_secret=secret,
             resolve_user=resolve_user,
         )
-        for _ in range(2)
+        for client in clients
     ]
+    for client in clients:
+        client.close()
 
 
 def test_two_services_are_one(heads: list[SessionManager], gateway: MemoryGateway) -> None:
@@ -177,9 +181,10 @@ def test_a_failover_is_followed(
 ) -> None:
     """The records are there afterwards, and sessions go on being made; nudges, too."""
     settings = make_settings(redis={"url": sentinels()})
+    client = connect(settings.redis)
     manager = SessionManager(
         settings,
-        SessionStore(connect(settings.redis)),
+        SessionStore(client),
         gateway,
         service_secret=secret,
         resolve_user=resolve_user,
@@ -204,6 +209,11 @@ def test_a_failover_is_followed(
         nudges.wait(0.1, stop)
     assert manager.get(session.session_id).job_id == session.job_id
     assert manager.create("bob").status is Status.PENDING
+    pool = client.connection_pool
+    assert isinstance(pool, SentinelConnectionPool)
+    for sentinel in pool.sentinel_manager.sentinels:
+        sentinel.close()
+    client.close()
 
 
 @pytest.mark.parametrize(
