@@ -174,7 +174,11 @@ start_x() {
     mkdir -m 1777 /tmp/.X11-unix /tmp/.ICE-unix
     # Both servers take new resolutions up to the size they began with.
     run_x "$MOONLIGHT_MAX_WIDTH" "$MOONLIGHT_MAX_HEIGHT"
-    if ! set_resolution "$MOONLIGHT_WIDTH" "$MOONLIGHT_HEIGHT" && [[ $MOONLIGHT_X_SERVER == xvfb ]]; then
+    if set_resolution "$MOONLIGHT_WIDTH" "$MOONLIGHT_HEIGHT"; then
+        return
+    elif [[ $MOONLIGHT_X_SERVER == xorg ]]; then
+        log "this X server does not take ${MOONLIGHT_WIDTH}x$MOONLIGHT_HEIGHT: the desktop is as large as its configuration says"
+    else
         log "this X server cannot change its resolution: it begins again with the right one"
         kill -TERM "$x"
         wait "$x" || true
