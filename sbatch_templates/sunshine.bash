@@ -55,30 +55,34 @@ run_sunshine() {
 # false, with a word in "why" and a sentence in "explained".
 wait_until_ready() {
     local -r deadline=$((SECONDS + MOONLIGHT_START_TIMEOUT_S)) output=$logs/sunshine.log
-    local missing
+    local missing lives text
     while :; do
-        if grep -qE "Fatal.*(Couldn't (start|bind))" "$output"; then
+        # One look for all questions, and after the one whether it lives: what it says last counts.
+        lives=yes
+        alive "$sunshine" || lives=''
+        text=$(cat "$output" 2>/dev/null) || true # it may not be there yet
+        if grep -qE "Fatal.*(Couldn't (start|bind))" <<<"$text"; then
             # It often exits with 0, and as often hangs half alive.
             not_ready port_lost "Sunshine found a port taken: $(logged "Couldn't (start|bind)")"
             return 1
         fi
-        if grep -q 'Unable to find display or encoder during startup' "$output"; then
-            if grep -qE 'Could not open X11 display|Unable to initialize capture method' "$output"; then
+        if grep -q 'Unable to find display or encoder during startup' <<<"$text"; then
+            if grep -qE 'Could not open X11 display|Unable to initialize capture method' <<<"$text"; then
                 not_ready display_not_captured "Sunshine cannot capture the display: $(logged 'Could not open X11 display|Unable to initialize capture method')"
             else
                 not_ready encoder_missing "Sunshine has found no encoder that works, not even one in software."
             fi
             return 1
         fi
-        if grep -q "Couldn't find any working encoder matching" "$output"; then
+        if grep -q "Couldn't find any working encoder matching" <<<"$text"; then
             not_ready encoder_missing "The encoder $MOONLIGHT_ENCODER does not work on $node. With the encoder auto Sunshine takes what there is."
             return 1
         fi
-        if grep -q 'Fatal: ' "$output"; then
+        if grep -q 'Fatal: ' <<<"$text"; then
             not_ready sunshine_failed "Sunshine cannot go on: $(logged 'Fatal: ')"
             return 1
         fi
-        if ! alive "$sunshine"; then
+        if [[ -z $lives ]]; then
             not_ready sunshine_failed "Sunshine ended while it started: $(tail -n 1 "$output" | cut -c 1-200)"
             return 1
         fi

@@ -43,15 +43,17 @@ def places(nodes: Mapping[str, Node]) -> Iterator[Path]:
     (PLACES / "corrupt.sif").write_bytes(b"\0this is no image\n" * 1000)
     with SIF.open("rb") as whole:
         (PLACES / "truncated.sif").write_bytes(whole.read(3_000_000))
-    (PLACES / "private.sif").touch(mode=0o600)
-    # There for the service, which looks on the head, and not on the nodes.
+    # There and readable for the service, which looks on the head, and not on the nodes.
     (PLACES / "on_head").mkdir()
-    (PLACES / "on_head" / "missing.sif").touch()
+    for name in ("missing.sif", "private.sif"):
+        (PLACES / "on_head" / name).touch(mode=0o644)
     for name in MOUNTS:
         (PLACES / name).mkdir()
     try:
         for node in nodes.values():
-            node.run("mount", "-t", "tmpfs", "-o", "ro", "faults", str(PLACES / "on_head"))
+            on_head = str(PLACES / "on_head")
+            node.run("mount", "-t", "tmpfs", "-o", "mode=755", "faults", on_head)
+            node.run("install", "-m", "600", "/dev/null", f"{on_head}/private.sif")
             for name, options in MOUNTS.items():
                 place = str(PLACES / name)
                 node.run("mount", "-t", "tmpfs", "-o", f"mode=1777,{options}", "faults", place)
@@ -89,7 +91,7 @@ def test_what_a_session_needs_is_broken_on_the_node(places: Path) -> None:
             "missing.sif is missing on this node. Tell the administrators.",
         ),
         "image unreadable to the user": (
-            partial(desk, "alice", image={"sif": places / "private.sif"}),
+            partial(desk, "alice", image={"sif": places / "on_head" / "private.sif"}),
             "private.sif cannot be read by alice. Tell the administrators.",
         ),
         "image corrupt": (
