@@ -127,6 +127,15 @@ def flood(start: bytes, piece: bytes) -> Callable[[socket.socket], None]:
     return serve
 
 
+def calls(sunshine: Sunshine) -> list[Callable[[], object]]:
+    """Everything that is asked of the API."""
+    return [
+        sunshine.clients,
+        lambda: sunshine.enter_pin(Secret("0000"), "x"),
+        lambda: sunshine.unpair(UUID),
+    ]
+
+
 @pytest.mark.parametrize("serve", [drip, drip_headers, lambda _connection: time.sleep(1)])
 def test_slow_ones_have_a_deadline_for_all(
     host: Host, serve: Callable[[socket.socket], None]
@@ -182,6 +191,79 @@ def test_nonsense_is_told(host: Host, raw: bytes) -> None:
     host.serve = lambda connection: connection.sendall(raw)
     with pytest.raises((SunshineAnswerUnusable, SunshineUnreachable)):
         host.sunshine.clients()
+
+
+@pytest.mark.parametrize(
+    "status",
+    ["301 Moved Permanently", "302 Found", "303 See Other", "307 Temporary Redirect",
+     "308 Permanent Redirect", "300 Multiple Choices"],
+)  # fmt: skip
+@pytest.mark.parametrize("where", ["https://127.0.0.1:{}/x", "http://localhost:{}/", "//[::1]:{}/"])
+def test_redirects_lead_nowhere(host: Host, status: str, where: str) -> None:
+    """Whatever is asked, nobody else hears of it, and whoever asked gets a sentence."""
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        port = first.getsockname()[1]
+        elsewhere = [first]
+        if socket.has_dualstack_ipv6():
+            with contextlib.suppress(OSError):
+                server = socket.create_server(("::1", port), family=socket.AF_INET6)
+                elsewhere.append(stack.enter_context(server))
+        target = where.format(port)
+        raw = answer(b"", status, f"Location: {target}", f"Refresh: 0; url={target}")
+        host.serve = lambda connection: connection.sendall(raw)
+        for ask in calls(host.sunshine):
+            with pytest.raises(
+                SunshineAnswerUnusable, match=rf"answered {status[:3]}\. That is no"
+            ):
+                ask()
+        for server in elsewhere:
+            server.settimeout(0)
+            with pytest.raises(BlockingIOError):
+                server.accept()
+
+
+def test_redirects_in_a_circle_are_asked_once(host: Host) -> None:
+    """From Sunshine to itself, at the same path and at the API of a client's pairing."""
+    here = f"https://127.0.0.1:{host.sunshine.port + 1}"
+    asked = []
+
+    def serve(connection: socket.socket) -> None:
+        asked.append(host.heard.split(b"\r\n", 1)[0])
+        connection.sendall(answer(b"", "307 Temporary Redirect", f"Location: {here}/api/pin"))
+
+    host.serve = serve
+    for ask in calls(host.sunshine):
+        with pytest.raises(SunshineAnswerUnusable, match="answered 307"):
+            ask()
+    assert asked == [
+        b"GET /api/clients/list HTTP/1.1",
+        b"POST /api/pin HTTP/1.1",
+        b"POST /api/clients/unpair HTTP/1.1",
+    ]
+
+
+def test_a_redirect_on_the_port_of_clients_leads_nowhere(host: Host) -> None:
+    """Where a half pairing is dropped; the answer there is not looked at."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_server(("127.0.0.1", 0)) as elsewhere,
+    ):
+        target = f"Location: http://127.0.0.1:{elsewhere.getsockname()[1]}/"
+
+        def accept() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                request_of(connection)
+                connection.sendall(answer(b"", "302 Found", target))
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        attrs.evolve(host.sunshine, port=listener.getsockname()[1]).drop_pairing()
+        thread.join(5)
+        elsewhere.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            elsewhere.accept()
 
 
 @pytest.mark.parametrize(
