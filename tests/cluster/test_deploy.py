@@ -6,6 +6,7 @@ import base64
 import contextlib
 import http.client
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -28,13 +29,13 @@ SOCKET = Path("/run/moonlight-site/http.sock")
 PROXY_PORT = 8015
 
 
-def install(*options: str, expect: int = 0) -> str:
+def install(*options: str | Path, expect: int = 0, **environment: str) -> str:
     """Run the installer; what it said."""
     (wheel,) = Path("/var/cache/moonlight-dev/wheels").glob("*/*.whl")
     done = subprocess.run(
         [DEPLOY / "install", *("--prefix", PREFIX, "--config-dir", CONFIG),
          "--pyslurm", wheel, *options],
-        check=False, capture_output=True, text=True, timeout=280,
+        check=False, capture_output=True, text=True, timeout=280, env={**os.environ, **environment},
     )  # fmt: skip
     assert done.returncode == expect, done.stderr + done.stdout
     return done.stderr
@@ -101,6 +102,46 @@ def test_what_is_installed(site: Path) -> None:
     assert "runs already" in run(str(site / "moonlight_8004"), "start")
     shown = run(str(site / "venv/bin/moonlight"), "--config", f"{CONFIG}/moonlight.toml", "images")
     assert "xfce4" in shown
+
+
+def test_what_is_installed_is_what_the_lock_says(site: Path) -> None:
+    """Every dependency in its version; beside them pyslurm and ourselves alone."""
+    lock = (DEPLOY.parent / "requirements.lock").read_text("utf-8")
+    pinned = dict(re.findall(r"(?m)^([a-z0-9-]+)==(\S+)", lock))
+    python = str(site / "venv/bin/python")
+    packages = json.loads(run(python, "-m", "pip", "list", "--format", "json"))
+    found = {package["name"].lower().replace("_", "-"): package["version"] for package in packages}
+    for name in ("pip", "setuptools", "pyslurm", "moonlight-slurm"):
+        found.pop(name, None)
+    assert {"falcon", "redis", "cryptography"} <= set(found)
+    assert found.items() <= pinned.items()
+
+
+@pytest.mark.slow  # downloads, and two more installations
+def test_without_network_and_with_a_changed_package(site: Path, tmp_path: Path) -> None:
+    """From a directory of wheels; one that is not what the lock says is refused."""
+    wheels = tmp_path / "wheels"
+    pip = (str(site / "venv/bin/python"), "-m", "pip")
+    lock = str(DEPLOY.parent / "requirements.lock")
+    run(*pip, "download", "--quiet", "--only-binary", ":all:", "--require-hashes", "-r", lock,
+        "-d", str(wheels))  # fmt: skip
+    shutil.copytree(
+        DEPLOY.parent, tmp_path / "source", ignore=shutil.ignore_patterns(".*", "__pycache__")
+    )
+    run(*pip, "wheel", "--quiet", "--no-deps", "-w", str(wheels), str(tmp_path / "source"))
+    (ours,) = wheels.glob("moonlight_slurm-*.whl")
+    before, running = (site / "venv").resolve(), pid()
+    no_index = {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": "http://127.0.0.1:9/"}
+    options = ("--wheels", wheels, "--source", ours)
+    (falcon,) = wheels.glob("falcon-*.whl")
+    genuine = falcon.read_bytes()
+    falcon.write_bytes(genuine + b"\0")
+    assert "what runs now goes on" in install(*options, expect=4, **no_index)
+    assert ((site / "venv").resolve(), pid()) == (before, running)
+    falcon.write_bytes(genuine)
+    install(*options, **no_index)
+    assert (site / "venv").resolve() != before
+    wait_for(lambda: healthy(PORT), bool)
 
 
 @pytest.fixture
