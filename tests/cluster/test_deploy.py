@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import grp
 import http.client
 import json
 import os
@@ -212,6 +213,46 @@ def test_the_proxy_says_who_is_asking() -> None:
         status, answer = proxied("DELETE", f"{base}/sessions/ml-nobody")
         assert (status, answer["code"]) == (404, "session_not_found"), base
     assert proxied("GET", "/") == (200, b"site")
+
+
+ASK = """
+import socket, sys
+connection = socket.socket(socket.AF_UNIX)
+connection.settimeout(30)
+try:
+    connection.connect(sys.argv[1])
+except PermissionError:
+    sys.exit("may not connect")
+connection.sendall(
+    b"GET /api/moonlight/images HTTP/1.1\\r\\nHost: x\\r\\n"
+    b"X-Remote-User: carol\\r\\nConnection: close\\r\\n\\r\\n"
+)
+print(connection.recv(65536).decode())
+"""
+
+
+@pytest.mark.usefixtures("nginx")
+def test_the_socket_is_the_proxys_alone() -> None:
+    """The header passes with nginx; an account of this host does not reach the socket.
+
+    One that does, as a member of the proxy's group, is not believed.
+    """
+    assert proxied("GET", "/socket/images")[0] == 200
+    state = SOCKET.stat()
+    assert (state.st_mode & 0o7777, grp.getgrgid(state.st_gid).gr_name) == (0o660, "www-data")
+
+    def ask(*options: str) -> str:
+        command = ["setpriv", *options, "python3", "-c", ASK, SOCKET]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+        return done.stdout + done.stderr
+
+    bob = ("--reuid", "bob", "--regid", "bob")
+    assert ask(*bob, "--init-groups") == "may not connect\n"
+    member = ask(*bob, "--groups", "www-data")
+    assert member.startswith("HTTP/1.1 403"), member
+    assert "untrusted_proxy" in member
+    proxy = ask("--reuid", "www-data", "--regid", "www-data", "--init-groups")
+    assert proxy.startswith("HTTP/1.1 200"), proxy
 
 
 class Desktop:
