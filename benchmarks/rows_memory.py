@@ -34,8 +34,9 @@ def service(bench: Bench) -> None:
     bench.redis.delete("moonlight:sessions:live")
     with bench.service() as pid:
         before = _pss_mb(pid)
-        for _ in range(3):
-            load.reads(bench.url, clients=1, seconds=2)
+        client = load.Client(PORT)
+        for _ in range(10):
+            client("GET", "/api/moonlight/sessions")
         after = _pss_mb(pid)
         workers = sum(_pss_mb(worker) for worker in children(pid))
     bench.redis.flushdb()
