@@ -102,10 +102,11 @@ not_ready() { why=$1 explained=$2; }
 # logged PATTERN: the first line of Sunshine's log that fits, without its time.
 logged() { grep -m 1 -E "$1" "$logs/sunshine.log" | sed 's/^\[[^]]*\]: //' | cut -c 1-200; }
 
-# not_ready_yet: what is still missing, or nothing.
+# not_ready_yet: what is still missing, or nothing; Sunshine's log so far is in "text".
 not_ready_yet() {
     local offset inode own
-    grep -qE 'Found (H.264|HEVC|AV1) encoder' "$logs/sunshine.log" || {
+    # In the same look: what it says against the encoder comes before.
+    grep -qE 'Found (H.264|HEVC|AV1) encoder' <<<"$text" || {
         printf 'it has found no encoder'
         return
     }

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
+from cluster_view import on_node
 from on_cluster import LIVE, Api, Node, run, wait_for
 
 from moonlight_core import SessionManager
@@ -202,8 +203,13 @@ def x_server(display: int, *, abstract: bool) -> str:
     )
 
 
-def until_gone(node: Node, user: str, timeout_s: float = 30) -> float:
-    """Wait until a user has no process on a node; seconds that it took."""
+def until_gone(node: str, job_id: int, timeout_s: float = 30) -> float:
+    """Wait until no process of a job is left on a node; seconds that it took."""
+
+    def left() -> list[int]:
+        seen = on_node(node)
+        return [pid for pid, job in seen.jobs.items() if job == job_id] if seen else []
+
     begin = time.monotonic()
-    wait_for(lambda: node.processes(user), lambda left: not left, timeout_s)
+    wait_for(left, lambda pids: not pids, timeout_s)
     return time.monotonic() - begin

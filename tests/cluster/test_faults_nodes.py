@@ -6,18 +6,12 @@ import re
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from desks import constant, desk, slurm_conf, together, until_gone
 from faults import drained, note
 from invariants import clashes, desktops, whole_within
 from on_cluster import RUN, run, wait_for
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from on_cluster import Node
 
 pytestmark = pytest.mark.usefixtures("mended", "unblocked")
 
@@ -47,7 +41,7 @@ def test_a_slurmd_that_comes_back_in_time_is_not_noticed() -> None:
     note("slurmd killed and started", whole_s=whole_within(30, survivors=survivors))
 
 
-def test_nodes_that_go_down_and_come_back(nodes: Mapping[str, Node]) -> None:
+def test_nodes_that_go_down_and_come_back() -> None:
     """One without its slurmd, one by an administrator: sessions fail, by the node's name.
 
     Slurm gives the jobs up, and on the node without slurmd nobody ends their processes: the script
@@ -69,7 +63,7 @@ def test_nodes_that_go_down_and_come_back(nodes: Mapping[str, Node]) -> None:
         assert re.match("The node viz2 (failed|went down) while the session ran", ended["error"])
         assert ended["exit_code"] is None
         note("node set DOWN", told_s=time.monotonic() - begin)
-        until_gone(nodes["viz2"], "bob")
+        until_gone("viz2", downed.job_id)
         note("node set DOWN", gone_s=time.monotonic() - begin)
 
         ended = alone.ended(timeout_s=120)
@@ -77,7 +71,7 @@ def test_nodes_that_go_down_and_come_back(nodes: Mapping[str, Node]) -> None:
         assert ended["error"].startswith("The node viz1 went down while the session ran (Not resp")
         note("slurmd killed", told_s=time.monotonic() - begin)
         # Without a slurmd nobody else would tell the container.
-        note("job of a dead slurmd", gone_s=until_gone(nodes["viz1"], "alice", timeout_s=60))
+        note("job of a dead slurmd", gone_s=until_gone("viz1", alone.job_id, timeout_s=60))
         # With neither node the next one waits, and says so.
         run("scontrol", "update", "NodeName=viz2", "State=DRAIN", "Reason=broken fan")
         waiting = desk("carol")
