@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 import redis
 
@@ -22,6 +23,10 @@ from moonlight_core.users import User
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+# A shared machine is slow now and then; the time limit of a test is pytest's.
+hypothesis.settings.register_profile("shared", deadline=None)
+hypothesis.settings.load_profile("shared")
 
 USERS = {"alice": 2001, "bob": 2002, "carol": 2003}
 

@@ -93,7 +93,9 @@ def serving(manager: SessionManager) -> Iterator[Live]:
     finally:
         # In the loop's own thread: it ends when it has nothing left to look at.
         trigger = next(iter(server._map.values()))
-        trigger.pull_trigger(lambda: wasyncore.close_all(server._map))
+        # It may be awake for another reason, and have closed the trigger before this is written.
+        with contextlib.suppress(OSError):
+            trigger.pull_trigger(lambda: wasyncore.close_all(server._map))
         thread.join(20)
         server._dispatcher.shutdown()
         server.close()

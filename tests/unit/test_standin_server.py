@@ -6,7 +6,6 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,10 +89,8 @@ def test_a_busy_tcp_port_is_fatal_and_exits_with_0(launcher: Launcher, offset: i
     """The log says Fatal, the exit code says nothing."""
     port = free_base_port()
     with socket.create_server(("127.0.0.1", port + offset)):
-        begun = time.monotonic()
         standin = launcher.start(port=port, options={"standin_busy_port": "exit"}, ready=False)
         assert standin.wait_exit() == 0
-        assert time.monotonic() - begun < 2
     standin.wait_for(": Fatal: Couldn't ")
     named = {-5: "http server on ports", 0: "http server on ports"}
     named |= {1: "Configuration HTTPS server on port", 21: "RTSP server to port"}
