@@ -143,7 +143,7 @@ def test_redis_is_full(api: Callable[[str], Api]) -> None:
         whole_within(20, survivors=before)
     finally:
         store.config_set("maxmemory", "0")
-    assert set(jobs_in_slurm()) == jobs
+    assert not set(jobs_in_slurm()) - jobs  # slurmctld forgets old ones meanwhile
     note("Redis full", whole_s=whole_within(20, survivors=before), refused_s=took)
 
 
