@@ -88,7 +88,7 @@ class Sessions:
                 falcon.HTTP_403, "not_administrator", "Only administrators see all sessions."
             )
         sessions = self._manager.list(user=None if everybody else caller.name)
-        resp.data = self._texts.many(sessions)
+        resp.set_stream(*self._texts.many(sessions))
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Ask for a session; with an ``Idempotency-Key`` that was used before, for that one."""

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 # keeps what is long on disk, and cuts off what is longer.
 _MOST_BUFFERED_BYTES = 16 << 20
 _MOST_HEADER_BYTES = 16384
-# Answers longer than this go by way of a file; a list of a thousand sessions is shorter.
-_MOST_ANSWER_BYTES = 4 << 20
 _MOST_CONNECTIONS = 1000
 # Connections at a time of an account, or of another host, that is no proxy of ours.
 _MOST_CONNECTIONS_EACH = 32
@@ -69,7 +67,6 @@ class Server:
             channel_timeout=service.request_timeout_s,
             cleanup_interval=_LOOK_FOR_SLOW_EVERY_S,
             connection_limit=_MOST_CONNECTIONS,
-            outbuf_overflow=_MOST_ANSWER_BYTES,
             backlog=_BACKLOG,
             clear_untrusted_proxy_headers=True,
         )
