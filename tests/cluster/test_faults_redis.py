@@ -136,7 +136,6 @@ def test_redis_is_full(api: Callable[[str], Api]) -> None:
         store.config_set("maxmemory", "1")
         took, answer = timed_request(alice, "POST", SESSIONS, {"image_id": "bare"})
         assert (answer.status, answer.json["code"]) == (503, "store_unavailable")
-        assert "memory" in answer.json["error"]
         bob.delete(ended)
         bob.wait(ended, "stopped")
         assert alice.get(kept)["status"] == "running"
