@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
+from desks import foreign, tcp
 from on_cluster import Node, run, wait_for
 
 from moonlight_core import Settings
@@ -208,13 +209,8 @@ def test_an_ordinary_user_may_not_submit_for_others(
 @pytest.fixture
 def stranger() -> Iterator[None]:
     """Somebody else's program on the first base port of viz2, which has no session of ours."""
-    node = Node("viz2")
-    command = node.command("python3", "-m", "http.server", "47989", user="bob")
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for(node.listeners, lambda ports: 47989 in ports)
-    yield
-    process.terminate()
-    process.wait(timeout=10)
+    with foreign(Node("viz2"), tcp(47989)):
+        yield
 
 
 @pytest.mark.usefixtures("stranger")
