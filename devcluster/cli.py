@@ -240,15 +240,18 @@ def _with_test_tools(
 
 
 def _down(paths: layout.Paths, options: argparse.Namespace) -> int:
-    progress = Progress(paths.logs)
     holder = Holder.load()
     if not options.force:
         require_ours(holder)
+    if holder:
+        # What runs is ended where it lies, whatever MOONLIGHT_DEV_DIR says now.
+        paths = layout.Paths(Path(holder.dev_dir))
+    paths.logs.mkdir(mode=0o755, parents=True, exist_ok=True)
+    progress = Progress(paths.logs)
     with lock.exclusive("down", progress):
         holder = Holder.load()
         found = heads()
         if holder:
-            paths = layout.Paths(Path(holder.dev_dir))
             with progress.step("stop daemons") as step:
                 head.stop(holder, step.log)
         with progress.step("remove namespaces, mounts and network") as step:
