@@ -20,6 +20,8 @@ from moonlight_core import SessionManager, keys
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+USERS = ("alice", "bob", "carol")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs the cluster, and skip it elsewhere."""
@@ -68,23 +70,24 @@ def redis_cli() -> Callable[..., str]:
 
 
 @pytest.fixture
-def unblocked(redis_cli: Callable[..., str]) -> Iterator[None]:
-    """No slot is left out on a node, neither before the test nor after it."""
-    blocked = [keys.blocked(name) for name in ("viz1", "viz2")]
-    redis_cli("del", *blocked)
+def unlimited(redis_cli: Callable[..., str]) -> Iterator[None]:
+    """No slot is left out on a node and nobody asked too often, neither before nor afterwards."""
+    limits = [keys.blocked(name) for name in ("viz1", "viz2")]
+    limits += [keys.user_creates(name) for name in USERS]
+    redis_cli("del", *limits)
     yield
-    redis_cli("del", *blocked)
+    redis_cli("del", *limits)
 
 
 @pytest.fixture
-def whole() -> Iterator[None]:
+def whole(unlimited: None) -> Iterator[None]:
     """All five rules hold before a test, and again when its sessions are gone."""
     remove_leftovers()
     whole_within(60)
     yield
     # Ending many at once on a slow machine may take longer than this cluster's KillWait of 10 s;
     # what their scripts then leave, the users' next sessions remove.
-    whole_within(90, leftover_of=("alice", "bob", "carol"))
+    whole_within(90, leftover_of=USERS)
 
 
 @pytest.fixture

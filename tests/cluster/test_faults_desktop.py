@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from on_cluster import Node
 
-pytestmark = pytest.mark.usefixtures("mended", "unblocked")
+pytestmark = pytest.mark.usefixtures("mended")
 
 SUNSHINE = r".*sunshine.* /session/config"
 

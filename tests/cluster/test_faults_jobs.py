@@ -21,7 +21,7 @@ from moonlight_core import NotPermitted, UserNotAllowed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-pytestmark = pytest.mark.usefixtures("mended", "unblocked")
+pytestmark = pytest.mark.usefixtures("mended")
 
 EAT = "until [ -e /session/eat ]; do sleep 0.2; done; head -c 1400M /dev/zero | tail"
 

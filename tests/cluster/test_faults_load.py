@@ -19,7 +19,7 @@ from on_cluster import LIVE, SESSIONS, Api, wait_for
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.usefixtures("mended", "unblocked")
+pytestmark = pytest.mark.usefixtures("mended")
 
 PORT = 8105
 USERS = ("alice", "bob", "carol")

@@ -13,7 +13,7 @@ from faults import drained, note
 from invariants import clashes, desktops, whole_within
 from on_cluster import RUN, run, wait_for
 
-pytestmark = pytest.mark.usefixtures("mended", "unblocked")
+pytestmark = pytest.mark.usefixtures("mended")
 
 PROLOG = Path("/etc/slurm/prolog-of-tests")
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from on_cluster import Api, Node
 
-pytestmark = pytest.mark.usefixtures("mended", "unblocked")
+pytestmark = pytest.mark.usefixtures("mended")
 
 PLACES = Path("/scratch/faults")
 SIF = Path("/opt/apptainers/sunshine_xfce4.sif")

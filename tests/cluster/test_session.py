@@ -105,7 +105,7 @@ def test_a_session_from_python(api: Callable[[str], Api], manager: SessionManage
 
 
 def test_two_users_on_one_node_and_the_same_slot_on_two_nodes(
-    api: Callable[[str], Api], nodes: dict[str, Node], unblocked: None
+    api: Callable[[str], Api], nodes: dict[str, Node], unlimited: None
 ) -> None:
     """Apart where they share a node, alike where they do not; each as its own user."""
     # Two GPUs a node: the first two sessions fill one, the third gets the other.
@@ -129,7 +129,7 @@ def test_two_users_on_one_node_and_the_same_slot_on_two_nodes(
 
 
 def test_six_fill_a_node_and_the_seventh_waits_in_the_queue(
-    api: Callable[[str], Api], manager: SessionManager, unblocked: None
+    api: Callable[[str], Api], manager: SessionManager, unlimited: None
 ) -> None:
     """Slurm itself counts slots, and the caller is told why it waits."""
     run("scontrol", "update", "NodeName=viz2", "State=DRAIN", "Reason=test")
@@ -332,7 +332,7 @@ def test_a_foreign_process_on_a_port_costs_one_slot(
     api: Callable[[str], Api],
     nodes: dict[str, Node],
     redis_cli: Callable[..., str],
-    unblocked: None,
+    unlimited: None,
 ) -> None:
     """The slot is blocked on that node, the session runs on the next one."""
     alice = api("alice")
