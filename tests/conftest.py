@@ -35,13 +35,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Try what failed beside real daemons once more: the machines are shared, and may have stalled.
 
     The summary counts it as rerun, so that a fault that comes and goes is not hidden. Unit tests
-    and the slow ones have one try.
+    and the slow ones have one try. What needs the cluster has it for itself: with pytest-xdist one
+    process runs all of it, while another one runs the rest.
     """
     here = Path(__file__).parent
     for item in items:
         real = {here / "integration", here / "cluster"} & set(item.path.parents)
         if real and item.get_closest_marker("slow") is None:
             item.add_marker(pytest.mark.flaky(reruns=1))
+        if here / "cluster" in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("cluster"))
 
 
 @pytest.fixture(scope="session")
