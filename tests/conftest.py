@@ -31,6 +31,8 @@ hypothesis.settings.load_profile("shared")
 USERS = {"alice": 2001, "bob": 2002, "carol": 2003}
 
 
+# Before pytest-xdist, which reads the groups.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Try what failed beside real daemons once more: the machines are shared, and may have stalled.
 
