@@ -8,11 +8,12 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
 import redis
+from xdist.scheduler import LoadScopeScheduling
 
 from moonlight_core import Settings
 from moonlight_core.errors import UserNotAllowed
@@ -31,22 +32,33 @@ hypothesis.settings.load_profile("shared")
 USERS = {"alice": 2001, "bob": 2002, "carol": 2003}
 
 
-# Before pytest-xdist, which reads the groups.
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Try what failed beside real daemons once more: the machines are shared, and may have stalled.
 
     The summary counts it as rerun, so that a fault that comes and goes is not hidden. Unit tests
-    and the slow ones have one try. What needs the cluster has it for itself: with pytest-xdist one
-    process runs all of it, while another one runs the rest.
+    and the slow ones have one try.
     """
     here = Path(__file__).parent
     for item in items:
         real = {here / "integration", here / "cluster"} & set(item.path.parents)
         if real and item.get_closest_marker("slow") is None:
             item.add_marker(pytest.mark.flaky(reruns=1))
-        if here / "cluster" in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("cluster"))
+
+
+class _ClusterApart(LoadScopeScheduling):
+    """What needs the cluster has it for itself: one process runs all of it, others run the rest.
+
+    pytest-xdist's own ``loadgroup`` does not see the groups of pytest 9.2.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        return "cluster" if module.startswith("tests/cluster/") else module
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """How ``./dev test`` shares the tests out."""
+    return _ClusterApart(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ as_root = pytest.mark.skipif(not ROOT, reason="only root can act as somebody els
 def shared(tmp_path: Path) -> Iterator[Path]:
     """A directory like /scratch/sunshine_logs, which everybody can reach."""
     for folder in (tmp_path, *tmp_path.parents):
-        if folder.name.startswith(("pytest-", "test_")):
+        if folder.name.startswith(("pytest-", "popen-", "test_")):
             folder.chmod(0o711)
     place = tmp_path / "shared"
     place.mkdir()
