@@ -61,6 +61,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
     return _ClusterApart(config, log)
 
 
+@pytest.fixture
+def open_path(tmp_path: Path) -> Path:
+    """A directory as ``tmp_path``, which every account of the machine can reach."""
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.name.startswith(("pytest-", "popen-", "test_")):
+            folder.chmod(0o755)
+    return tmp_path
+
+
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A redis-server of our own on a unix socket; none is a skip on a laptop, not in CI."""

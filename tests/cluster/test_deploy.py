@@ -146,36 +146,35 @@ def test_without_network_and_with_a_changed_package(site: Path, tmp_path: Path) 
 
 
 @pytest.fixture
-def nginx(site: Path, tmp_path: Path) -> Iterator[None]:
+def nginx(site: Path, open_path: Path) -> Iterator[None]:
     """The real nginx with our location blocks in a server of the site's, as www-data."""
     assert site
     hashed = run("openssl", "passwd", "-apr1", "wonderland").strip()
-    (tmp_path / "htpasswd").write_text(f"alice:{hashed}\n")
+    (open_path / "htpasswd").write_text(f"alice:{hashed}\n")
     socket_block = (
         (DEPLOY / "nginx/moonlight.conf").read_text()
         .replace("http://127.0.0.1:8004", f"http://unix:{SOCKET}:")
         .replace("/api/moonlight/ {", "/socket/ {\n rewrite ^/socket/(.*) /api/moonlight/$1 break;")
     )  # fmt: skip
-    (tmp_path / "socket.conf").write_text(socket_block)
+    (open_path / "socket.conf").write_text(socket_block)
     for name in ("moonlight.conf", "moonlight-stripped.conf"):
         text = (DEPLOY / "nginx" / name).read_text()
         assert "127.0.0.1:8004" in text
-        (tmp_path / name).write_text(text.replace("127.0.0.1:8004", f"127.0.0.1:{PORT}"))
-    (tmp_path / "nginx.conf").write_text(
-        f"""user www-data; daemon off; pid {tmp_path}/pid; error_log {tmp_path}/error.log;
+        (open_path / name).write_text(text.replace("127.0.0.1:8004", f"127.0.0.1:{PORT}"))
+    (open_path / "nginx.conf").write_text(
+        f"""user www-data; daemon off; pid {open_path}/pid; error_log {open_path}/error.log;
         events {{}}
-        http {{ access_log off; client_body_temp_path {tmp_path}/body; proxy_temp_path {tmp_path}/p;
-          fastcgi_temp_path {tmp_path}/f; uwsgi_temp_path {tmp_path}/u; scgi_temp_path {tmp_path}/s;
+        http {{ access_log off; client_body_temp_path {open_path}/body;
+          proxy_temp_path {open_path}/p; fastcgi_temp_path {open_path}/f;
+          uwsgi_temp_path {open_path}/u; scgi_temp_path {open_path}/s;
           server {{ listen 127.0.0.1:{PROXY_PORT};
-            auth_basic site; auth_basic_user_file {tmp_path}/htpasswd;
+            auth_basic site; auth_basic_user_file {open_path}/htpasswd;
             location / {{ return 200 "site"; }}
-            include {tmp_path}/moonlight.conf; include {tmp_path}/moonlight-stripped.conf;
-            include {tmp_path}/socket.conf; }} }}"""
+            include {open_path}/moonlight.conf; include {open_path}/moonlight-stripped.conf;
+            include {open_path}/socket.conf; }} }}"""
     )
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    run("nginx", "-t", "-c", str(tmp_path / "nginx.conf"))
-    server = subprocess.Popen(["nginx", "-c", tmp_path / "nginx.conf"])
+    run("nginx", "-t", "-c", str(open_path / "nginx.conf"))
+    server = subprocess.Popen(["nginx", "-c", open_path / "nginx.conf"])
     wait_for(lambda: proxied("GET", "/")[0], lambda status: status == 200)
     yield
     server.terminate()
@@ -414,19 +413,17 @@ def test_units_hold(tmp_path: Path) -> None:
     assert float(level[1]) < 3.5
 
 
-def test_logs_are_turned_and_directories_made(tmp_path: Path) -> None:
+def test_logs_are_turned_and_directories_made(open_path: Path) -> None:
     """By the real logrotate and systemd-tmpfiles."""
-    logs = tmp_path / "logs"
+    logs = open_path / "logs"
     logs.mkdir()
     (logs / "service.log").write_text("line\n")
-    rules = tmp_path / "rules"
+    rules = open_path / "rules"
     text = (DEPLOY / "logrotate/moonlight").read_text()
-    rules.write_text(text.replace("@BACKEND@", str(tmp_path)))
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    run("logrotate", "--force", "--state", str(tmp_path / "state"), str(rules))
+    rules.write_text(text.replace("@BACKEND@", str(open_path)))
+    run("logrotate", "--force", "--state", str(open_path / "state"), str(rules))
     assert (logs / "service.log").read_text() == ""
     assert (logs / "service.log.1").read_text() == "line\n"
     made = str(DEPLOY / "tmpfiles/moonlight.conf")
-    run("systemd-tmpfiles", "--create", f"--root={tmp_path}", made)
-    assert (tmp_path / "scratch/sunshine_sessions").stat().st_mode & 0o7777 == 0o1777
+    run("systemd-tmpfiles", "--create", f"--root={open_path}", made)
+    assert (open_path / "scratch/sunshine_sessions").stat().st_mode & 0o7777 == 0o1777

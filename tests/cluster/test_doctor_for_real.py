@@ -160,14 +160,12 @@ def slurm_conf(*lines: str, without: str = "") -> Iterator[None]:
         )
 
 
-def test_slurm_conf_with_the_wrong_words(settings: Settings, tmp_path: Path) -> None:
+def test_slurm_conf_with_the_wrong_words(settings: Settings, open_path: Path) -> None:
     """extra_constraints, a prolog that has gone, and words that slurmdbd does not keep."""
     # slurmctld does not start without the file; what it does when it has gone later is worse.
-    nudge = tmp_path / "nudge"
+    nudge = open_path / "nudge"
     nudge.write_text("#!/bin/sh\n")
     nudge.chmod(0o755)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
     with slurm_conf(
         "SchedulerParameters=extra_constraints",
         f"EpilogSlurmctld={nudge}",
