@@ -25,7 +25,8 @@ from moonlight_core.models import SESSION_ID, SessionRequest
 from moonlight_core.pairing import checked_name, checked_pin
 from moonlight_core.session_id import new_session_id
 from moonlight_core.users import find_user
-from moonlight_http import description, resources
+from moonlight_http import resources
+from moonlight_http.description import sessions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +63,7 @@ def test_nothing_that_is_sent_breaks_the_service(live: Live, gateway: MemoryGate
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for a session longer than a second."""
-    for module in (description, resources):
+    for module in (sessions, resources):
         monkeypatch.setattr(module, "LONGEST_WAIT_S", 1)
         monkeypatch.setattr(module, "DEFAULT_WAIT_S", 1)
 
