@@ -10,7 +10,13 @@ import pytest
 
 from moonlight_core.cli.parser import make_parser
 from moonlight_core.doctor import CHECKS
+from moonlight_core.ending import CANCELLING
+from moonlight_core.explain import HELD
+from moonlight_core.models import Status
+from moonlight_core.progress import PERCENT
 from moonlight_core.settings import GROUPS
+from moonlight_core.shipped import batch_script
+from moonlight_core.states import STAGES
 from moonlight_http import errors
 
 ROOT = Path(__file__).parents[2]
@@ -96,6 +102,54 @@ def test_metrics_are_those_of_the_service() -> None:
     made = set(re.findall(r'"(moonlight_[a-z_]+)"', source)) - {"moonlight_build_info"}
     made -= {"moonlight_errors", "moonlight_reconcile_changes"}
     assert told == made | {"moonlight_errors_total", "moonlight_reconcile_changes_total"}
+
+
+def phases() -> set[str]:
+    """Every phase that a record can have, as the code spells them."""
+    spoken = set(re.findall(r'^\s*(?:report|say "phase) ([a-z_]+)', batch_script(), re.MULTILINE))
+    written = {CANCELLING, HELD}
+    for module in (ROOT / "moonlight_core").glob("*.py"):
+        written |= set(
+            re.findall(r'(?:"phase": |\bphase(?:: str)? ?= ?)"([a-z_]+)"', module.read_text())
+        )
+    # The script's last word of a failure is the record's "ending".
+    return (spoken - {"failed"}) | written | set(PERCENT)
+
+
+def table(page: str, title: str) -> str:
+    """The first table below a heading."""
+    text = (ROOT / "docs" / page).read_text().split(f"\n## {title}\n")[1]
+    return re.findall(r"(?m)(?:^\|.*\n)+", text)[0]
+
+
+def test_every_phase_is_explained() -> None:
+    """On the page of a session's life, and as a word of the API."""
+    cells = [row.split("|")[2] for row in table("sessions.md", "States").splitlines()[2:]]
+    assert set(re.findall(r"`([a-z_]+)`", " ".join(cells))) == phases()
+    (row,) = re.findall(r"(?m)^\| `phase` \|.*$", (ROOT / "docs/api.md").read_text())
+    assert set(re.findall(r"`([a-z_]+)`", row)) - {"phase"} == phases()
+
+
+def test_the_diagram_has_every_state() -> None:
+    """Each is entered, and left."""
+    text = (ROOT / "docs/sessions.md").read_text()
+    (diagram,) = re.findall(r"(?s)```mermaid\nstateDiagram-v2\n(.*?)```", text)
+    moves = re.findall(r"(?m)^    (\S+) --> (\w+|\[\*\]): .+$", diagram)
+    assert len(moves) == len(diagram.splitlines())
+    for side in (0, 1):
+        assert {move[side] for move in moves} == {"[*]", *Status}
+
+
+def test_every_failure_is_explained() -> None:
+    """The page has the words of ``error_code`` that the code has, and no other."""
+    rows = table("sessions.md", "Why one fails").splitlines()[2:]
+    told = set(re.findall(r"`([a-z_]+)`", " ".join(row.split("|")[1] for row in rows)))
+    script = batch_script()
+    made = set(re.findall(r"\b(?:fail|failed [a-z]+|not_ready) ([a-z]+_[a-z_]+)", script))
+    assert made <= told
+    source = script + "".join(p.read_text() for p in (ROOT / "moonlight_core").glob("*.py"))
+    states = {state.lower() for state in STAGES}
+    assert [code for code in told - states if not re.search(rf"\b{code}\b", source)] == []
 
 
 def test_contributing_is_short() -> None:
