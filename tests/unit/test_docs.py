@@ -8,6 +8,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+from moonlight_core import Settings
 from moonlight_core.cli.parser import make_parser
 from moonlight_core.doctor import CHECKS
 from moonlight_core.ending import CANCELLING
@@ -18,6 +19,7 @@ from moonlight_core.settings import GROUPS
 from moonlight_core.shipped import batch_script
 from moonlight_core.states import STAGES
 from moonlight_http import errors
+from moonlight_http.description import describe
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -72,16 +74,36 @@ def test_deploy_uses_commands_that_there_are() -> None:
                 assert set(used) <= commands(), (file, line)
 
 
+def codes() -> dict[str, int]:
+    """Every word that an error of the service can have, with its status, as it describes them."""
+    known = {code: int(status.split()[0]) for status, code in errors.TABLE.values()}
+    paths = describe(Settings.from_mapping({}, {}), "/api")["paths"]
+    for responses in (
+        call["responses"]
+        for item in paths.values()
+        for call in item.values()
+        if "responses" in call
+    ):
+        for status in responses.keys() - {"200", "201", "202"}:
+            words = responses[status]["description"].split(", ")
+            known |= dict.fromkeys(words, int(status))
+    return known
+
+
 def test_codes_are_those_of_the_service() -> None:
     """With their status, in the table of symptoms."""
-    known = {code: int(status.split()[0]) for status, code in errors.TABLE.values()}
-    known |= {"not_identified": 401, "untrusted_proxy": 403}
-    text = (ROOT / "docs/troubleshooting.md").read_text()
-    told = re.findall(r"\*\*(\d{3}) `(\w+)`", text)
-    told += re.findall(r"pairing: \*\*(\d{3}) `(\w+)`", text)
-    assert len(told) > 6
+    known = codes()
+    told = re.findall(r"\*\*(\d{3}) `(\w+)`", (ROOT / "docs/troubleshooting.md").read_text())
+    assert len(told) >= 20
     for status, code in told:
         assert known[code] == int(status), code
+
+
+def test_every_code_is_explained() -> None:
+    """The page of the API has them all."""
+    told = set(re.findall(r"`([a-z_]+)`", table("api.md", "Errors")))
+    words = ("internal_error", "bad_request")
+    assert set(codes()) - told - set(words) == set()
 
 
 @pytest.mark.parametrize("page", OPERATION, ids=lambda page: page.name)
@@ -148,6 +170,8 @@ def test_every_failure_is_explained() -> None:
     made = set(re.findall(r"\b(?:fail|failed [a-z]+|not_ready) ([a-z]+_[a-z_]+)", script))
     assert made <= told
     source = script + "".join(p.read_text() for p in (ROOT / "moonlight_core").glob("*.py"))
+    text = (ROOT / "docs/troubleshooting.md").read_text()
+    assert {code for code in made if f"`{code}`" not in text} == set()
     states = {state.lower() for state in STAGES}
     assert [code for code in told - states if not re.search(rf"\b{code}\b", source)] == []
 
