@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import importlib.metadata
 import logging
 import os
 import signal
@@ -33,6 +34,11 @@ if TYPE_CHECKING:
     from moonlight_core.gateway import JobSpec
 
 _log = logging.getLogger(__name__)
+
+_HOW = (
+    "pyslurm X.Y is for Slurm X.Y: on Slurm 25.11 `pip install 'pyslurm==25.11.*'` is all; "
+    "docs/install.md tells how it is built for other versions (`sinfo --version` tells yours)."
+)
 
 
 class PyslurmGateway:
@@ -59,11 +65,7 @@ class PyslurmGateway:
         try:
             import pyslurm  # noqa: PLC0415 - its import has side effects, see the module
         except ImportError as exc:
-            raise SlurmNotUsable(
-                f"pyslurm cannot be imported ({exc}). pyslurm X.Y is for Slurm X.Y: on Slurm "
-                "25.11 `pip install 'pyslurm==25.11.*'` is all; docs/install.md tells how it is "
-                "built for other versions (`sinfo --version` tells yours)."
-            ) from exc
+            raise SlurmNotUsable(_not_importable(exc)) from exc
         self._module = pyslurm
 
     @property
@@ -216,6 +218,10 @@ class PyslurmGateway:
             yield
         except self._pyslurm.PyslurmError as exc:
             number, words = getattr(exc, "errno", None), str(exc) or "no reason given"
+            if number in slurm_errno.OTHER_VERSION:
+                raise SlurmNotUsable(
+                    f"slurmctld does not take the protocol of {_installed()} ({words}). {_HOW}"
+                ) from exc
             if number in slurm_errno.NOT_SENT:
                 raise SlurmUnavailable(
                     f"slurmctld cannot be reached to {what} ({words}). Running desktops go on; "
@@ -233,6 +239,23 @@ class PyslurmGateway:
             raise refused(f"Slurm refused to {what}: {words}.") from exc
         except (ValueError, OSError) as exc:
             raise refused(f"Slurm was not asked to {what}: {exc}.") from exc
+
+
+def _installed() -> str:
+    """Which pyslurm is installed beside us."""
+    try:
+        return f"pyslurm {importlib.metadata.version('pyslurm')}"
+    except importlib.metadata.PackageNotFoundError:
+        return "pyslurm"
+
+
+def _not_importable(exc: ImportError) -> str:
+    if isinstance(exc, ModuleNotFoundError) and exc.name == "pyslurm":
+        return f"pyslurm is not installed beside this program. {_HOW}"
+    return (
+        f"{_installed()} cannot be imported ({exc}): most often it was built for another Slurm "
+        f"than the one that is here now. {_HOW}"
+    )
 
 
 def _node(node: Any) -> SlurmNode:
