@@ -322,7 +322,8 @@ def _time(seconds: int | None) -> dt.datetime | None:
 
 def _text(job: Any, name: str) -> str:
     try:
-        return getattr(job, name) or ""
+        # pyslurm before 25.11 does not know a job's Extra.
+        return getattr(job, name, None) or ""
     except UnicodeDecodeError:
         # A job's owner may write any bytes; what is no UTF-8 is nothing that we wrote.
         return ""

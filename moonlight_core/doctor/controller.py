@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from moonlight_core.doctor.site import Site
 
 _HOUR_MIN = 60
+_EXTRA_SINCE = (25, 11)
 
 
 def slurm_conf(site: Site) -> Iterator[Finding]:
@@ -201,9 +202,27 @@ def gres(site: Site) -> Iterator[Finding]:
         yield green(subject, f"Every node has it, and there are ports for each ({most}).")
 
 
+def _pyslurm_without_extra() -> str | None:
+    """The version of the pyslurm beside us, if it is older than Job.extra in it (its sources)."""
+    try:
+        version = importlib.metadata.version("pyslurm")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+    return version if numbers < _EXTRA_SINCE else None
+
+
 def reports(site: Site) -> Iterator[Finding]:
     """The field in which a job's script reports is not read as something else."""
     field = site.settings.slurm.report_field
+    if field == "extra" and (version := _pyslurm_without_extra()):
+        yield red(
+            "reports",
+            f"pyslurm {version} does not show a job's Extra, in which our scripts report: no "
+            "session ever gets beyond starting.",
+            'Set [slurm] report_field = "comment".',
+        )
+        return
     constraints = "extra_constraints" in site.option("SchedulerParameters").split(",")
     if constraints and field == "extra":
         yield red(

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
 import moonlight_core
+from moonlight_core.doctor import Finding, Grade, Site
+from moonlight_core.doctor.controller import reports
 from moonlight_core.errors import SlurmNotUsable
-from moonlight_core.slurm import PyslurmGateway
+from moonlight_core.slurm import PyslurmGateway, _text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from moonlight_core import Settings
 
 PROGRAM = """
 import sys
@@ -60,6 +68,27 @@ def test_none_at_all(tmp_path: Path) -> None:
     """No word of versions."""
     told = load(tmp_path, None)
     assert told.startswith("pyslurm is not installed beside this program. pyslurm X.Y is for")
+
+
+@pytest.mark.parametrize(("version", "grade"), [("24.11.0", Grade.RED), ("25.11.2", Grade.GREEN)])
+def test_one_that_does_not_know_extra(
+    version: str,
+    grade: Grade,
+    monkeypatch: pytest.MonkeyPatch,
+    make_settings: Callable[..., Settings],
+) -> None:
+    """Its jobs have none, and the doctor says what to set."""
+    assert _text(SimpleNamespace(comment="x"), "extra") == ""
+    monkeypatch.setattr(importlib.metadata, "version", lambda _name: version)
+    monkeypatch.setattr(Site, "option", lambda _site, _name: "")
+
+    def look(field: str) -> Finding:
+        (found,) = reports(Site(settings=make_settings(slurm={"report_field": field}), environ={}))
+        return found
+
+    assert look("comment").grade is Grade.GREEN
+    assert look("extra").grade is grade
+    assert grade is Grade.GREEN or look("extra").mend == 'Set [slurm] report_field = "comment".'
 
 
 def test_one_that_slurmctld_does_not_understand(
