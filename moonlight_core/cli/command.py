@@ -21,10 +21,21 @@ _WIDTH = 78
 
 
 class Commands:
-    """The commands of the parser, as a group's ``register`` gets them."""
+    """The commands of the parser, as a group's ``register`` gets them.
 
-    def __init__(self, subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    Args:
+        subparsers: where they are added.
+        brief: their summaries alone, in place of sentences.
+    """
+
+    def __init__(
+        self,
+        subparsers: argparse._SubParsersAction[argparse.ArgumentParser],
+        *,
+        brief: bool = False,
+    ) -> None:
         self._subparsers = subparsers
+        self._brief = brief
         self._common = common_options()
 
     def add(
@@ -45,12 +56,11 @@ class Commands:
             description: sentences for its own help page; empty for the summary alone.
             examples: command lines and what each is for.
         """
+        sentences = description or f"{summary[0].upper()}{summary[1:]}."
         parser = self._subparsers.add_parser(
             name,
             help=summary,
-            description=textwrap.fill(
-                description or f"{summary[0].upper()}{summary[1:]}.", width=_WIDTH
-            ),
+            description=summary if self._brief else textwrap.fill(sentences, width=_WIDTH),
             epilog=example_text(examples),
             parents=[self._common],
             formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -43,4 +43,4 @@ def register(commands: Commands) -> None:
 def _completion(_context: Context, arguments: argparse.Namespace) -> None:
     from moonlight_core.cli.parser import make_parser  # noqa: PLC0415 - it imports this module
 
-    print(shtab.complete(make_parser(), shell=arguments.shell))
+    print(shtab.complete(make_parser(brief=True), shell=arguments.shell))

@@ -37,8 +37,12 @@ GROUPS = (
 """The modules with commands, in the order of the help page."""
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line."""
+def make_parser(*, brief: bool = False) -> argparse.ArgumentParser:
+    """The parser of the whole command line.
+
+    Args:
+        brief: describe each command by its summary, as completions show it.
+    """
     parser = argparse.ArgumentParser(
         prog="moonlight",
         description="GPU desktops as Slurm jobs, streamed by Sunshine to any Moonlight client.",
@@ -50,7 +54,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"moonlight {__version__}")
     commands = Commands(
-        parser.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
+        parser.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands"),
+        brief=brief,
     )
     for group in GROUPS:
         group.register(commands)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
@@ -185,17 +186,50 @@ def test_bash_completes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> N
     assert complete("completion", "") == {"bash", "zsh", "fish"}
 
 
+# A zsh on a terminal of its own, in which somebody types a line and asks what there is.
+_ASK_ZSH = r"""
+zmodload zsh/zpty
+zpty shell zsh -f -i
+zpty -w shell "PS1=; fpath=($1 \$fpath); autoload -Uz compinit; compinit -u -D"
+zpty -w shell "bindkey '^I' list-choices; LISTMAX=1000; print REA''DY"
+while zpty -r shell line; do [[ $line == *READY* ]] && break; done
+zpty -w -n shell "$2"$'\t'
+for ((i = 0; i < 20; i++)); do
+    while zpty -r -t shell line; do print -r -- "$line"; done
+    sleep 0.1
+done
+"""
+
+
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_other_shells_complete(
     shell: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """The script names every command; where the shell is at hand, it accepts the script."""
+    """The script names every command; where the shell is at hand, it is asked."""
     text = _completion(shell, capsys)
     assert all(command in text for command in COMMANDS)
-    program = shutil.which(shell)
-    if program:
-        (tmp_path / "script").write_text(text)
-        subprocess.run([program, "-n", str(tmp_path / "script")], check=True, timeout=30)
+    if shutil.which(shell) is None:
+        return
+
+    def complete(line: str) -> list[str]:
+        if shell == "fish":
+            (tmp_path / "script").write_text(text)
+            command = ["fish", "-c", f"source {tmp_path}/script; complete -C '{line}'"]
+        else:
+            (tmp_path / "_moonlight").write_text(text)
+            command = ["zsh", "-c", _ASK_ZSH, "zsh", str(tmp_path), line]
+        done = subprocess.run(
+            command, check=True, capture_output=True, text=True, timeout=60,
+            env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TERM": "dumb"},
+        )  # fmt: skip
+        return done.stdout.split()
+
+    offered = complete("moonlight cr")
+    assert {"create", "ask", "session"} <= set(offered)
+    assert "list" not in offered
+    assert set(COMMANDS) <= set(complete("moonlight "))
+    assert "--image" in complete("moonlight create --im")
+    assert {"bash", "zsh", "fish"} <= set(complete("moonlight completion "))
 
 
 def test_every_command_has_a_page(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,8 @@ import io
 import json
 import logging
 import re
+import shutil
+import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -222,6 +224,31 @@ def test_dashboard_and_alerts_ask_for_what_there_is(
         for labels in re.findall(r"by \(([^)]*)\)", expression):
             known = set().union(*(shown[name] for name in names))
             assert set(re.split(r",\s*", labels)) <= known, title
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not at hand")
+def test_prometheus_itself_takes_them(
+    manager: SessionManager, metrics: Metrics, tmp_path: Path
+) -> None:
+    """Rules, the dashboard's expressions and the page, by promtool; and each alert fires."""
+    reconcile(manager, metrics)
+    shutil.copy(DEPLOY / "prometheus/moonlight.rules.yml", tmp_path)
+    shutil.copy(Path(__file__).with_name("alerts.test.yml"), tmp_path)
+    recorded = [{"record": "x", "expr": expression} for expression in expressions().values()]
+    (tmp_path / "dashboard.yml").write_text(
+        yaml.safe_dump({"groups": [{"name": "dashboard", "rules": recorded}]})
+    )
+    for arguments, page in (
+        (("check", "rules", "moonlight.rules.yml"), b""),
+        (("check", "rules", "dashboard.yml"), b""),
+        (("check", "metrics"), metrics.text()),
+        (("test", "rules", "alerts.test.yml"), b""),
+    ):
+        done = subprocess.run(
+            ["promtool", *arguments],
+            check=False, capture_output=True, cwd=tmp_path, input=page, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == 0, (arguments, done.stdout, done.stderr)
 
 
 def test_a_faulty_log_format_is_refused(make_settings: Callable[..., Settings]) -> None:
