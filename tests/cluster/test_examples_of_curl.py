@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from on_cluster import Api
 
 README = Path(__file__).parents[2] / "README.md"
-ADDRESS = re.compile(r"^running at viz\d:\d+$")
+ADDRESS = re.compile(r"^running at [\w.]+:\d+$")
 PAGE = Path(__file__).parents[2] / "docs/api.md"
 
 
@@ -63,9 +63,9 @@ def test_the_examples_of_the_api(api: Callable[[str], Api], tmp_path: Path) -> N
     assert any("starting_x" in line for line in by_curl[running_at:-4]), by_curl
     assert (tmp_path / "desktop.png").read_bytes().startswith(b"\x89PNG")
     command, pairing, ended, refused = by_curl[-4:]
-    assert re.fullmatch(r"moonlight pair viz\d:\d+ --pin \d{4}", command)
+    assert re.fullmatch(r"moonlight pair [\w.]+:\d+ --pin \d{4}", command)
     assert (pairing, refused) == ("waiting", "invalid_value: at most 8 hours")
     assert ended in ("stopping", "stopped")
     assert "running ready 100" in by_python
-    assert re.fullmatch(r"viz\d:\d+", by_python[-2])
+    assert re.fullmatch(r"[\w.]+:\d+", by_python[-2])
     assert by_python[-1] in ("stopping", "stopped")
