@@ -32,7 +32,9 @@ PROXY_PORT = 8015
 
 def install(*options: str | Path, expect: int = 0, **environment: str) -> str:
     """Run the installer; what it said."""
-    (wheel,) = Path("/var/cache/moonlight-dev/wheels").glob("*/*.whl")
+    # Of those that ./dev up has built, the last.
+    wheels = Path("/var/cache/moonlight-dev/wheels").glob("*/*.whl")
+    wheel = max(wheels, key=lambda path: path.stat().st_mtime)
     done = subprocess.run(
         [DEPLOY / "install", *("--prefix", PREFIX, "--config-dir", CONFIG),
          "--pyslurm", wheel, *options],
