@@ -62,6 +62,7 @@ class Bench:
         self._environment = {
             "MOONLIGHT_REDIS_URL": f"{base}/{_OURS}",
             "MOONLIGHT_SERVICE_PORT": str(PORT),
+            "MOONLIGHT_SERVICE_USERS_SOCKET": "",
             "MOONLIGHT_SESSIONS_PER_USER": "100000",
             "MOONLIGHT_SESSIONS_CREATES_PER_MINUTE": "0",
         }

@@ -24,6 +24,7 @@ Nothing here knows about HTTP; ``moonlight_http`` maps these classes to status c
     │   └── LogNotFound          the session's log is not there
     ├── ScreenshotFailed         a desktop made no picture, or nothing that could be shown
     ├── FileUnreadable           a session's file may not be read, or is not what it should be
+    ├── ServiceUnavailable       the service could not be asked, by a program that goes through it
     ├── WaitTimeout              a session did not get where it was waited for
     ├── SessionEnded             a session ended while it was waited for
     ├── PairingInterrupted       the program stopped while a pairing was under way
@@ -251,6 +252,10 @@ class SunshineUnreachable(SunshineError):
 
 class SunshineAnswerUnusable(SunshineError):
     """Raised when what answers is not the session's Sunshine, or its answer makes no sense."""
+
+
+class ServiceUnavailable(MoonlightError):
+    """Raised when the service, through which a user's program goes, cannot be asked now."""
 
 
 class WaitTimeout(MoonlightError):

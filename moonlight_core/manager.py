@@ -12,16 +12,15 @@ import attrs
 
 from moonlight_core import sunshine
 from moonlight_core.admission import check_idempotency_key, choose_image, new_session
+from moonlight_core.awaiting import Awaiting
 from moonlight_core.derived import Derived
 from moonlight_core.ending import CANCELLING
 from moonlight_core.errors import (
     InvalidRequest,
-    SessionEnded,
     SlurmError,
     SlurmRefused,
     SlurmUnavailable,
     StoreError,
-    WaitTimeout,
 )
 from moonlight_core.idle import Idleness
 from moonlight_core.job import job_spec
@@ -253,28 +252,13 @@ class SessionManager(SessionViews, SiteView):
             SessionEnded: it ended first.
             WaitTimeout: the time was over first; the session goes on.
         """
-        wanted = Status(status)
-        deadline = time.monotonic() + timeout_s
-        told = None
-        while True:
-            session = self._get(session_id, None)
-            if progress and told != (session.phase, session.reason):
-                progress(self._shown(session))
-                told = (session.phase, session.reason)
-            if session.status is wanted:
-                return self._shown(session)
-            if session.status.ended:
-                why = session.error or session.reason or session.status
-                raise SessionEnded(f"The session {session_id} ended ({session.status}): {why}")
-            if time.monotonic() >= deadline:
-                raise WaitTimeout(
-                    f"The session {session_id} is {session.status} ({session.phase}) after "
-                    f"{timeout_s:g} s. {session.reason or ''}".strip()
-                )
+        awaiting = Awaiting(status, timeout_s, progress)
+        while not awaiting.reached(self._shown(session := self._get(session_id, None))):
             # A service does this as well, where one runs; a library user may have none.
             with contextlib.suppress(SlurmUnavailable, SlurmRefused):
                 self._reconciler.advance(session)
             time.sleep(0.25)
+        return self._shown(session)
 
     def reconcile(self) -> Round:
         """Bring records, leases and jobs together once; see ``moonlight_core.reconcile``.

@@ -13,6 +13,8 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+USERS_SOCKET = Path("/run/moonlight/users.sock")
+"""Where the users' socket is at a site that does not let users read its configuration."""
 _LAST_PORT = 65535
 ALGORITHMS = (
     *("HS256", "HS384", "HS512", "RS256", "RS384", "RS512"),
@@ -36,6 +38,9 @@ class ServiceSettings:
         None, "unix socket the service listens on as well, for the site's proxy"
     )
     socket_group: str = option("", "group that may connect to that socket: the proxy's")
+    users_socket: Path | None = option(
+        None, "unix socket for the commands of this host's ordinary users; empty for none"
+    )
     threads: int = option(16, "requests answered at the same time")
     waiting: int = option(32, "requests that may wait for a session besides; a quarter each user")
     identity: str = option("header", "how callers are known: header (of a proxy) or jwt")
@@ -114,13 +119,19 @@ def service_faults(service: ServiceSettings, jwt: JwtSettings) -> Iterator[str]:
 def _listening_faults(service: ServiceSettings) -> Iterator[str]:
     if not 1 <= service.port <= _LAST_PORT:
         yield f"[service] port is {service.port}: a TCP port is 1 to 65535."
-    if not service.host and service.socket is None:
-        yield "[service] host and socket are both empty: the service would listen nowhere."
+    if not (service.host or service.socket or service.users_socket):
+        yield "[service] host and both sockets are empty: the service would listen nowhere."
     if service.log_format not in ("text", "json"):
         yield f"[service] log_format is {service.log_format!r}: it is text or json."
-    for name, path in (("socket", service.socket), ("audit_log", service.audit_log)):
+    for name in ("socket", "users_socket", "audit_log"):
+        path = getattr(service, name)
         if path is not None and not path.is_absolute():
             yield f"[service] {name} is {path}: it must be an absolute path."
+    if service.socket is not None and service.socket == service.users_socket:
+        yield (
+            "[service] socket and users_socket are the same: the proxy names users over one, "
+            "nobody may over the other."
+        )
 
 
 def _proxy_faults(service: ServiceSettings) -> Iterator[str]:

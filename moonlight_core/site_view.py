@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
+
 from moonlight_core.slots import node_slots
 
 if TYPE_CHECKING:
@@ -18,6 +20,23 @@ if TYPE_CHECKING:
     from moonlight_core.slots import NodeSlots
     from moonlight_core.store import SessionStore
     from moonlight_core.users import User
+
+
+@attrs.frozen(kw_only=True)
+class CatalogueEntry:
+    """An image as somebody who chooses sees it.
+
+    Attributes:
+        id: its name in requests.
+        name: the name people see.
+        default: whether a request that names none means this one.
+        available: whether its file can be read by whoever asks.
+    """
+
+    id: str
+    name: str
+    default: bool
+    available: bool
 
 
 class SiteView:
@@ -40,6 +59,23 @@ class SiteView:
         """
         account = self._resolve_user(user, first_uid=self.settings.sessions.first_uid)
         return frozenset(image.id for image in self.images() if image.available_to(account))
+
+    def catalogue(self, user: str | None = None) -> tuple[CatalogueEntry, ...]:
+        """The images, and which of them a user can have; without one, which this program can read.
+
+        Raises:
+            UserNotAllowed: she may have no session at all.
+        """
+        available = None if user is None else self.available_images(user)
+        return tuple(
+            CatalogueEntry(
+                id=image.id,
+                name=image.name,
+                default=image.default,
+                available=image.available if available is None else image.id in available,
+            )
+            for image in self.images()
+        )
 
     def nodes(self) -> tuple[NodeSlots, ...]:
         """The nodes of the partition and their slots: used, free, blocked.

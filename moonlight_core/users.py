@@ -96,6 +96,25 @@ def group_names(user: User) -> set[str]:
     return names
 
 
+def account_name(uid: int) -> str:
+    """The name of the account with a uid, by which that account alone is meant.
+
+    Raises:
+        UserNotAllowed: there is none, or by its name another one is found: where both /etc/passwd
+            and a directory have a name, one person would be taken for the other.
+    """
+    name = name_of(uid)
+    if name is None:
+        raise UserNotAllowed(f"There is no account with the uid {uid} on this system.")
+    try:
+        meant = pwd.getpwnam(name).pw_uid
+    except KeyError:
+        meant = None
+    if meant != uid:
+        raise UserNotAllowed(f"The uid {uid} has the name {name}, which is another account's too.")
+    return name
+
+
 def name_of(uid: int) -> str | None:
     """The account name of a uid, or None."""
     try:

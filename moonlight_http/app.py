@@ -20,7 +20,7 @@ from moonlight_http.description import Description
 from moonlight_http.desktop import ClientById, Clients, Credentials, Pair
 from moonlight_http.encoding import SessionTexts
 from moonlight_http.errors import add_error_handlers
-from moonlight_http.identity import HeaderIdentity, Identity
+from moonlight_http.identity import HeaderIdentity, Identity, OwnAccount
 from moonlight_http.metrics import Metrics, MetricsPage
 from moonlight_http.pairings import Gate, Pairings
 from moonlight_http.peers import Proxies
@@ -76,7 +76,11 @@ def create_app(
     app.add_middleware(BodyLimit(service.max_body_bytes))
     app.add_middleware(
         Identity(
-            _source(manager.settings, proxies),
+            OwnAccount(
+                _source(manager.settings, proxies),
+                header=service.user_header,
+                cookie=manager.settings.jwt.cookie,
+            ),
             Administrators(service.administrators, service.administrators_group),
             first_uid=manager.settings.sessions.first_uid,
             single_user=service.single_user,

@@ -1,4 +1,7 @@
-"""Who is asking: by the site's proxy or by a token, and always an account of this system."""
+"""Who is asking: by the site's proxy, by a token, or as the kernel says on the users' socket.
+
+Always an account of this system.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,11 @@ from typing import TYPE_CHECKING, Protocol
 import attrs
 import falcon
 
+from moonlight_core.errors import UserNotAllowed
 from moonlight_core.single_user import own_account
-from moonlight_core.users import find_user
+from moonlight_core.users import account_name, find_user
 from moonlight_http.errors import Refusal
-from moonlight_http.peers import PEER_UID, Proxies
+from moonlight_http.peers import PEER_UID, USERS, Proxies
 
 if TYPE_CHECKING:
     from moonlight_core.administrators import Administrators
@@ -48,6 +52,7 @@ class Source(Protocol):
 
         Raises:
             Refusal: the request does not tell, or it may not.
+            UserNotAllowed: it comes from no account that could be meant.
         """
 
 
@@ -84,6 +89,38 @@ class HeaderIdentity:
             return True
         told = (req.get_header(PROXY_SECRET) or "").encode()
         return hmac.compare_digest(told, self._secret.reveal().encode())
+
+
+class OwnAccount:
+    """On the users' socket everybody is the account that connected, whatever a request says.
+
+    What would name somebody is refused rather than passed over: who sends it expects to be that
+    one. Elsewhere callers are known as ``otherwise`` knows them.
+    """
+
+    def __init__(self, otherwise: Source, *, header: str, cookie: str) -> None:
+        self._otherwise = otherwise
+        self._headers = (header, PROXY_SECRET, "Authorization")
+        self._cookie = cookie
+
+    def name(self, req: falcon.Request) -> str:
+        """See ``Source.name``."""
+        if req.env.get("REMOTE_ADDR") != USERS:
+            return self._otherwise.name(req)
+        told = [f"header {name}" for name in self._headers if req.get_header(name) is not None]
+        if self._cookie and req.get_cookie_values(self._cookie) is not None:
+            told.append(f"cookie {self._cookie}")
+        if told:
+            raise Refusal(
+                falcon.HTTP_403,
+                "untrusted_proxy",
+                f"Over this socket everybody is the account that connects: the {told[0]} names "
+                "nobody here. Leave it out.",
+            )
+        uid = req.env.get(PEER_UID)
+        if uid is None:
+            raise UserNotAllowed("The system does not tell which account this comes from.")
+        return account_name(uid)
 
 
 def from_proxy(req: falcon.Request, proxies: Proxies) -> bool:

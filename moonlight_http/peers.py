@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 UNIX = "unix"
-"""What stands in ``REMOTE_ADDR`` of a request that came over the unix socket."""
+"""What stands in ``REMOTE_ADDR`` of a request that came over the proxy's unix socket."""
+USERS = "users"
+"""The same for the users' socket, over which nobody is a proxy."""
 PEER_UID = "moonlight.peer_uid"
 """The key of the WSGI environment with the account at the other end; None if it is unknown."""
 

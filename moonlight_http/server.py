@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
         why = "something else listens there" if exc.errno == errno.EADDRINUSE else exc.strerror
         print(
             f"moonlight_http: cannot listen on {exc.filename}: {why}. Stop it, or set [service] "
-            "host, port and socket.",
+            "host, port, socket and users_socket.",
             file=sys.stderr,
         )
         return os.EX_UNAVAILABLE
@@ -94,7 +94,7 @@ def main(argv: list[str] | None = None) -> int:
             service.host,
         )
     places = [f"{service.host}:{service.port}"] if service.host else []
-    places += [str(service.socket)] if service.socket else []
+    places += [str(path) for path in (service.socket, service.users_socket) if path]
     _log.info("listening on %s", " and ".join(places))
     try:
         server.run()

@@ -7,13 +7,9 @@ the other end, and answers what is no HTTP in words of its own.
 from __future__ import annotations
 
 import contextlib
-import errno
-import grp
 import json
-import os
 import select
 import socket
-import stat
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +20,11 @@ from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import TcpWSGIServer, UnixWSGIServer
 from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 
-from moonlight_core.errors import SettingsError
-from moonlight_http.peers import PEER_UID, UNIX, Proxies, peer_uid
+from moonlight_http import listening
+from moonlight_http.peers import PEER_UID, UNIX, USERS, Proxies, peer_uid
 from moonlight_http.waiting import HAS_LEFT
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from wsgiref.types import WSGIApplication
 
     from moonlight_core.service_settings import ServiceSettings
@@ -41,21 +36,20 @@ _MOST_HEADER_BYTES = 16384
 _MOST_CONNECTIONS = 1000
 # Connections at a time of an account, or of another host, that is no proxy of ours.
 _MOST_CONNECTIONS_EACH = 32
-_BACKLOG = 1024
 _LOOK_FOR_SLOW_EVERY_S = 2
 
 
 class Server:
-    """Listens on a TCP port, a unix socket, or both."""
+    """Listens on a TCP port, a unix socket for the proxy, one for users, or several of them."""
 
     def __init__(self, application: WSGIApplication, service: ServiceSettings) -> None:
         """Begin to listen.
 
         Raises:
             OSError: an address cannot be listened on; ``filename`` names it.
-            SettingsError: the socket's directory or group will not do.
+            SettingsError: a socket's directory or group will not do.
         """
-        self._path = service.socket
+        self._paths = [path for path in (service.socket, service.users_socket) if path]
         self._map: dict[int, Any] = {}
         # Whoever waits for a session has a thread beside those (moonlight_http.waiting).
         threads = service.threads + service.waiting
@@ -67,23 +61,28 @@ class Server:
             channel_timeout=service.request_timeout_s,
             cleanup_interval=_LOOK_FOR_SLOW_EVERY_S,
             connection_limit=_MOST_CONNECTIONS,
-            backlog=_BACKLOG,
+            backlog=listening.BACKLOG,
             clear_untrusted_proxy_headers=True,
         )
         proxies = Proxies.of(service.trusted_proxies, service.trusted_users, accounts=True)
         self._dispatcher = ThreadedTaskDispatcher()
-        listeners: list[tuple[type, socket.socket]] = []
+        listeners: list[tuple[type, str, socket.socket]] = []
         try:
-            if self._path is not None:
-                listeners.append((UnixWSGIServer, _unix(self._path, service.socket_group)))
+            if service.socket is not None:
+                own = listening.for_proxy(service.socket, service.socket_group)
+                listeners.append((UnixWSGIServer, UNIX, own))
+            if service.users_socket is not None:
+                users = listening.for_users(service.users_socket)
+                listeners.append((UnixWSGIServer, USERS, users))
             if service.host:
-                listeners.extend((TcpWSGIServer, s) for s in _tcp(service.host, service.port))
+                tcp = listening.on_tcp(service.host, service.port)
+                listeners.extend((TcpWSGIServer, "", each) for each in tcp)
         except BaseException:
-            for _, listener in listeners:
+            for _, _, listener in listeners:
                 listener.close()
             raise
         self._dispatcher.set_thread_count(threads)
-        for kind, listener in listeners:
+        for kind, name, listener in listeners:
             server = kind(
                 application,
                 map=self._map,
@@ -95,6 +94,7 @@ class Server:
             )
             server.channel_class = _Channel
             server.proxies = proxies
+            server.unix_name = name
 
     def run(self) -> None:
         """Answer requests until ``SystemExit``, then finish those that are under way."""
@@ -106,81 +106,9 @@ class Server:
     def close(self) -> None:
         """Stop listening."""
         wasyncore.close_all(self._map)
-        if self._path is not None:
+        for path in self._paths:
             with contextlib.suppress(OSError):
-                self._path.unlink()
-
-
-def _tcp(host: str, port: int) -> list[socket.socket]:
-    found = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE
-    )
-    listeners: list[socket.socket] = []
-    for family, kind, protocol, _, address in found:
-        listener = socket.socket(family, kind, protocol)
-        listeners.append(listener)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            listener.bind(address)
-            listener.listen(_BACKLOG)
-            listener.settimeout(0)
-        except OSError as exc:
-            for opened in listeners:
-                opened.close()
-            raise OSError(exc.errno, exc.strerror, f"{host}:{port}") from exc
-    return listeners
-
-
-def _unix(path: Path, group: str) -> socket.socket:
-    """A socket that its owner and a group may connect to, and nobody else at any moment."""
-    try:
-        parent = path.parent.stat()
-        gid = grp.getgrnam(group).gr_gid if group else -1
-    except FileNotFoundError:
-        raise SettingsError([f"[service] socket: {path.parent} does not exist."]) from None
-    except KeyError:
-        raise SettingsError([f"[service] socket_group: there is no group {group!r}."]) from None
-    if parent.st_uid not in (0, os.geteuid()) or parent.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        told = f"[service] socket: others can put a socket of their own into {path.parent}"
-        raise SettingsError([f"{told}: it must belong to root or to us, and chmod go-w."])
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        _remove_stale(path)
-        mask = os.umask(0o777)
-        try:
-            listener.bind(str(path))
-        finally:
-            os.umask(mask)
-        os.chown(path, -1, gid)
-        path.chmod(0o660 if group else 0o600)
-        listener.listen(_BACKLOG)
-        listener.settimeout(0)
-    except OSError as exc:
-        listener.close()
-        raise OSError(exc.errno, exc.strerror, str(path)) from exc
-    return listener
-
-
-def _remove_stale(path: Path) -> None:
-    """Remove a socket that nobody listens on any more.
-
-    Raises:
-        OSError: somebody does, or it is no socket.
-    """
-    try:
-        if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise OSError(errno.EEXIST, "something that is no socket is there")
-    except FileNotFoundError:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink()
-            return
-    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+                path.unlink()
 
 
 class _Task(WSGITask):  # type: ignore[misc] # waitress ships no types
@@ -249,7 +177,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc] # as above
         map: Any = None,  # noqa: A002
     ) -> None:
         if sock.family == socket.AF_UNIX:
-            addr = (UNIX, None)
+            addr = (server.unix_name, None)
         self.peer_uid = peer_uid(sock)
         self._request_begun = 0.0
         super().__init__(server, sock, addr, adj, map)

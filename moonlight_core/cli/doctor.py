@@ -60,6 +60,7 @@ def register(commands: Commands) -> None:
 
 def _doctor(context: Context, arguments: argparse.Namespace) -> int:
     try:
+        context.operators_only()
         settings = context.settings
     except SettingsError as exc:
         if not context.json:

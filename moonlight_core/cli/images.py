@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
+
 from moonlight_core.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
@@ -29,24 +31,9 @@ def register(commands: Commands) -> None:
 
 
 def _images(context: Context, arguments: argparse.Namespace) -> None:
-    images = context.manager.images()
-    user = context.user_for(arguments.user)
-    if user is None:
-        available = frozenset(image.id for image in images if image.available)
-    else:
-        available = context.manager.available_images(user)
+    images = context.sessions.catalogue(context.user_for(arguments.user))
     if context.json:
-        print_json(
-            [
-                {
-                    "id": image.id,
-                    "name": image.name,
-                    "default": image.default,
-                    "available": image.id in available,
-                }
-                for image in images
-            ]
-        )
+        print_json([attrs.asdict(image) for image in images])
     else:
         print_table(
             ("id", "name", "default", "available"),
@@ -55,7 +42,7 @@ def _images(context: Context, arguments: argparse.Namespace) -> None:
                     image.id,
                     image.name,
                     "yes" if image.default else "",
-                    "yes" if image.id in available else "no",
+                    "yes" if image.available else "no",
                 ]
                 for image in images
             ],

@@ -47,9 +47,8 @@ def register(commands: Commands) -> None:
 
 
 def _log(context: Context, arguments: argparse.Namespace) -> None:
-    log = context.manager.log(
-        arguments.session_id, tail=arguments.tail, user=context.scope("log", arguments.session_id)
-    )
+    session_id = arguments.session_id
+    log = context.acting("log", session_id).log(session_id, tail=arguments.tail)
     if context.json:
         print_json(
             {
@@ -66,9 +65,8 @@ def _log(context: Context, arguments: argparse.Namespace) -> None:
 
 
 def _screenshot(context: Context, arguments: argparse.Namespace) -> None:
-    picture = context.manager.screenshot(
-        arguments.session_id, user=context.scope("screenshot", arguments.session_id)
-    )
+    session_id = arguments.session_id
+    picture = context.acting("screenshot", session_id).screenshot(session_id)
     try:
         arguments.file.write_bytes(picture.data)
     except OSError as exc:

@@ -37,12 +37,9 @@ def register(commands: Commands) -> None:
 
 
 def _pair(context: Context, arguments: argparse.Namespace) -> None:
-    pairing = context.manager.pair(
-        arguments.session_id,
-        pin=arguments.pin,
-        name=arguments.name,
-        user=context.scope("pair", arguments.session_id),
-        show_pin=_show_pin,
+    session_id = arguments.session_id
+    pairing = context.acting("pair", session_id).pair(
+        session_id, pin=arguments.pin, name=arguments.name, show_pin=_show_pin
     )
     assert pairing.client is not None  # noqa: S101 - for the type checker
     if context.json:
@@ -62,9 +59,8 @@ def _show_pin(offer: PinOffer) -> None:
 
 
 def _clients(context: Context, arguments: argparse.Namespace) -> None:
-    clients = context.manager.clients(
-        arguments.session_id, user=context.scope("clients", arguments.session_id)
-    )
+    session_id = arguments.session_id
+    clients = context.acting("clients", session_id).clients(session_id)
     if context.json:
         print_json([attrs.asdict(client) for client in clients])
     elif not clients:

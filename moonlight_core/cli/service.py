@@ -30,6 +30,7 @@ def register(commands: Commands) -> None:
 
 
 def _serve(context: Context, arguments: argparse.Namespace) -> int:
+    context.operators_only()
     # The library stands without its HTTP service, so only this command needs it.
     from moonlight_http.server import main  # noqa: PLC0415
 

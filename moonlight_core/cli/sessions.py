@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 import shutil
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
+from moonlight_core.cli.context import own_name
 from moonlight_core.cli.output import print_fields, print_json, print_table
 from moonlight_core.models import Status
 from moonlight_core.options import OPTIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from moonlight_core.cli.command import Commands
     from moonlight_core.cli.context import Context
     from moonlight_core.models import Session
 
 _COLUMNS = ("session_id", "username", "image_id", "status", "phase", "slurm_node", "address")
+_MADE = (
+    *("session_id", "job_id", "image_id", "slurm_node", "status", "reason", "error"),
+    *("expires_at", "address", "command"),
+)
 _BAR = 20
-_ALL = 100
 _SIZES = {
     "cpus": "CPUs",
     "memory_gb": "memory in GiB",
@@ -39,14 +44,15 @@ def register(commands: Commands) -> None:
         _create,
         "ask for a session",
         description="Ask for a session: a Slurm job that runs a desktop and streams it. Sizes "
-        "that are not given come from the image.",
+        "that are not given come from the image. Ctrl-C ends the waiting of --wait, and not the "
+        "session.",
         examples=[
             ("moonlight create --wait", "the default desktop; returns when it can be connected to"),
             ("moonlight create --image xfce4 --cpus 8 --hours 4", "sizes of your own"),
             ("moonlight --json create --user alice", "as root, for alice; JSON for a program"),
         ],
     )
-    create.add_argument("--user", help="account (default: yours)")
+    create.add_argument("--user", help="account (default: yours; only root may name others)")
     create.add_argument("--image", dest="image_id", help="id of an image (default: the default)")
     for name, meaning in _SIZES.items():
         create.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=meaning)
@@ -75,10 +81,12 @@ def register(commands: Commands) -> None:
         description="List sessions, the newest first, with those that ended a while ago.",
         examples=[
             ("moonlight list", "your own; as root everybody's"),
-            ("moonlight list --user alice", "alice's"),
+            ("moonlight list --user alice", "alice's, as root or as an administrator"),
         ],
     )
-    listing.add_argument("--user", help="only this user's (default: yours, as root everybody's)")
+    whose = listing.add_mutually_exclusive_group()
+    whose.add_argument("--user", help="only this user's (default: yours, as root everybody's)")
+    whose.add_argument("--all", action="store_true", help="everybody's, for administrators")
 
     for name, run, summary, what in (
         ("show", _show, "show a session", "everything that is known of it"),
@@ -92,36 +100,65 @@ def register(commands: Commands) -> None:
 
 def _create(context: Context, arguments: argparse.Namespace) -> None:
     wanted = {name: getattr(arguments, name) for name in (*_SIZES, *OPTIONS)}
-    user = context.user_for(arguments.user) or getpass.getuser()
-    session = context.manager.create(user, arguments.image_id, **wanted)
+    user = arguments.user or own_name()
+    session = context.sessions.create(user, arguments.image_id, **wanted)
     if arguments.wait:
-        if not context.json:
-            print(f"{session.session_id} is job {session.job_id}", file=sys.stderr)
-        session = context.manager.wait(
-            session.session_id,
-            status=Status.RUNNING,
-            timeout_s=arguments.timeout,
-            progress=None if context.json else _progress,
+        session = _wait(context, session, arguments.timeout)
+    _print_session(session, context, _MADE)
+
+
+def _wait(context: Context, session: Session, timeout_s: float) -> Session:
+    session_id = session.session_id
+    if not context.json:
+        print(f"{session_id} is job {session.job_id}", file=sys.stderr)
+    try:
+        with _Bar() as bar:
+            return context.sessions.wait(
+                session_id,
+                status=Status.RUNNING,
+                timeout_s=timeout_s,
+                progress=None if context.json else bar.show,
+            )
+    except KeyboardInterrupt:
+        print(
+            f"{session_id} goes on without being waited for: `moonlight show {session_id}` tells "
+            f"how it is, `moonlight delete {session_id}` ends it.",
+            file=sys.stderr,
         )
-    _print_session(session, context)
+        raise
 
 
-def _progress(session: Session) -> None:
-    """Show how far a session is: over the last line on a terminal, a line each elsewhere."""
-    sentence = session.reason or session.phase
-    if not sys.stderr.isatty():
-        shown = "" if session.percent is None else f" {session.percent} %"
-        print(f"{session.status}{shown}: {sentence}", file=sys.stderr)
-        return
-    done = _BAR * (session.percent or 0) // 100
-    bar = f"[{'#' * done}{'.' * (_BAR - done)}] {session.percent or 0:3d} %  {sentence}"
-    width = shutil.get_terminal_size().columns
-    over = not session.percent or session.percent == _ALL
-    print(f"\r\x1b[K{bar[: width - 1]}", end="\n" if over else "", file=sys.stderr, flush=True)
+class _Bar:
+    """How far a session is: over the last line on a terminal, a line each elsewhere."""
+
+    def __init__(self) -> None:
+        self._open = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # What comes next, be it a complaint, has a line of its own.
+        if self._open:
+            print(file=sys.stderr)
+
+    def show(self, session: Session) -> None:
+        """Show a session as it is now."""
+        sentence = session.reason or session.phase
+        if not sys.stderr.isatty():
+            shown = "" if session.percent is None else f" {session.percent} %"
+            print(f"{session.status}{shown}: {sentence}", file=sys.stderr)
+            return
+        done = _BAR * (session.percent or 0) // 100
+        bar = f"[{'#' * done}{'.' * (_BAR - done)}] {session.percent or 0:3d} %  {sentence}"
+        width = shutil.get_terminal_size().columns
+        print(f"\r\x1b[K{bar[: width - 1]}", end="", file=sys.stderr, flush=True)
+        self._open = True
 
 
 def _list(context: Context, arguments: argparse.Namespace) -> None:
-    sessions = context.manager.list(user=context.user_for(arguments.user))
+    user = None if arguments.all else context.user_for(arguments.user)
+    sessions = context.sessions.list(user=user)
     if context.json:
         print_json([session.to_json() for session in sessions])
     elif not sessions:
@@ -131,19 +168,17 @@ def _list(context: Context, arguments: argparse.Namespace) -> None:
 
 
 def _show(context: Context, arguments: argparse.Namespace) -> None:
-    _print_session(
-        context.manager.get(arguments.session_id, user=context.scope("show", arguments.session_id)),
-        context,
-    )
+    session_id = arguments.session_id
+    _print_session(context.acting("show", session_id).get(session_id), context)
 
 
 def _delete(context: Context, arguments: argparse.Namespace) -> None:
-    _print_session(
-        context.manager.delete(
-            arguments.session_id, user=context.scope("delete", arguments.session_id)
-        ),
-        context,
-    )
+    session_id = arguments.session_id
+    session = context.acting("delete", session_id).delete(session_id)
+    if context.json:
+        print_json(session.to_json())
+    else:
+        print(f"{session_id} is {session.status}. {session.error or session.reason or ''}".strip())
 
 
 def _cell(session: Session, name: str) -> str:
@@ -153,10 +188,11 @@ def _cell(session: Session, name: str) -> str:
     return "-" if value is None else str(value)
 
 
-def _print_session(session: Session, context: Context) -> None:
+def _print_session(session: Session, context: Context, only: Sequence[str] = ()) -> None:
     fields = session.to_json()
     if context.json:
         print_json(fields)
         return
     connect = fields.pop("connect") or {}
-    print_fields(fields | {"address": connect.get("address"), "command": connect.get("command")})
+    fields |= {"address": connect.get("address"), "command": connect.get("command")}
+    print_fields({name: fields[name] for name in only or fields})

@@ -6,14 +6,16 @@ import http.client
 import ipaddress
 import json
 import socket
+import stat
 from typing import TYPE_CHECKING
 
-from moonlight_core.doctor.finding import Finding, green, red, yellow
+from moonlight_core.doctor.finding import Finding, Grade, green, red, yellow
 from moonlight_core.errors import SettingsError
 from moonlight_core.secret import read_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from moonlight_core.doctor.site import Site
 
@@ -22,37 +24,55 @@ _MANY_ADDRESSES = 256
 
 
 def answers(site: Site) -> Iterator[Finding]:
-    """It runs, and is ours."""
+    """It runs, and is ours; users reach it."""
     service = site.settings.service
-    connection: http.client.HTTPConnection
     if service.host:
-        subject = f"service on {service.host}:{service.port}"
         connection = http.client.HTTPConnection(service.host, service.port, timeout=_ANSWER_S)
-    else:
-        subject = f"service on {service.socket}"
-        connection = _UnixConnection(str(service.socket))
+        yield _answer(f"service on {service.host}:{service.port}", connection)
+    elif service.socket:
+        yield _answer(f"service on {service.socket}", _UnixConnection(str(service.socket)))
+    if service.users_socket:
+        found = _answer(
+            f"service on {service.users_socket}", _UnixConnection(str(service.users_socket))
+        )
+        yield (
+            _open_to_users(service.users_socket) if found.grade is Grade.GREEN else None
+        ) or found
+
+
+def _open_to_users(path: Path) -> Finding | None:
+    """What keeps users from a socket that answers us."""
+    closed = [folder for folder in path.parents if not folder.stat().st_mode & stat.S_IXOTH]
+    if not closed and path.stat().st_mode & stat.S_IWOTH:
+        return None
+    return yellow(
+        f"service on {path}",
+        "It answers root, but users cannot connect to it.",
+        f"chmod o+x {closed[0]}" if closed else f"chmod 666 {path}, or restart the service.",
+    )
+
+
+def _answer(subject: str, connection: http.client.HTTPConnection) -> Finding:
     try:
         connection.request("GET", "/health")
         document = json.loads(connection.getresponse().read())
         name, status = document["service"], document["status"]
     except OSError as exc:
-        yield yellow(
+        return yellow(
             subject,
             f"It does not answer ({exc}).",
             "systemctl start moonlight_8004, or `moonlight serve` by hand; its log tells more.",
         )
-        return
     except (http.client.HTTPException, ValueError, KeyError, TypeError):
         name, status = "something else", ""
     finally:
         connection.close()
     if name != "moonlight_backend":
-        yield red(subject, f"{name} answers there.", "Stop it, or set [service] port.")
-    elif status == "ok":
-        yield green(subject, "It answers, and is well.")
-    else:
-        told = "; ".join(f"{key}: {value}" for key, value in document.get("checks", {}).items())
-        yield yellow(subject, f"It answers, and is {status}: {told}.", "Mend what it names.")
+        return red(subject, f"{name} answers there.", "Stop it, or set [service] port.")
+    if status == "ok":
+        return green(subject, "It answers, and is well.")
+    told = "; ".join(f"{key}: {value}" for key, value in document.get("checks", {}).items())
+    return yellow(subject, f"It answers, and is {status}: {told}.", "Mend what it names.")
 
 
 class _UnixConnection(http.client.HTTPConnection):

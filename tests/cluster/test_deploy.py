@@ -27,6 +27,8 @@ BACKEND = PREFIX / "backend_moonlight_8004"
 CONFIG = Path("/etc/moonlight-site")
 PORT = 8014
 SOCKET = Path("/run/moonlight-site/http.sock")
+USERS_SOCKET = SOCKET.with_name("users.sock")
+LINK = Path("/usr/local/bin/moonlight")
 PROXY_PORT = 8015
 
 
@@ -63,7 +65,12 @@ def site() -> Iterator[Path]:
     assert "would install" in told
     assert not PREFIX.exists()
     assert not CONFIG.exists()
-    told = install()
+    # An administrator's own files are often closed to others; the command is for everybody.
+    before = os.umask(0o077)
+    try:
+        told = install("--link")
+    finally:
+        os.umask(before)
     assert "moonlight doctor" in told
     secret = CONFIG / "secret"
     assert secret.stat().st_mode & 0o777 == 0o600
@@ -74,7 +81,9 @@ def site() -> Iterator[Path]:
         re.sub(
             r"(?m)^\[service\]$",
             f'[service]\nport = {PORT}\nsocket = "{SOCKET}"\nsocket_group = "www-data"',
-            Path("/etc/moonlight/moonlight.toml").read_text(),
+            Path("/etc/moonlight/moonlight.toml")
+            .read_text()
+            .replace("/run/moonlight/users.sock", str(USERS_SOCKET)),
         )
     )
     run(str(BACKEND / "moonlight_8004"), "start")
@@ -82,6 +91,7 @@ def site() -> Iterator[Path]:
     yield BACKEND
     if (BACKEND / "moonlight_8004").exists():
         run(str(BACKEND / "moonlight_8004"), "stop", check=False)
+    LINK.unlink(missing_ok=True)
     for path in (PREFIX, CONFIG, SOCKET.parent):
         shutil.rmtree(path, ignore_errors=True)
 
@@ -105,6 +115,20 @@ def test_what_is_installed(site: Path) -> None:
     assert "runs already" in run(str(site / "moonlight_8004"), "start")
     shown = run(str(site / "venv/bin/moonlight"), "--config", f"{CONFIG}/moonlight.toml", "images")
     assert "xfce4" in shown
+
+
+def test_users_run_what_is_installed(site: Path) -> None:
+    """By the link, and whatever the installing shell's umask; logs and secrets stay closed."""
+    assert LINK.resolve().parent == (site / "venv").resolve() / "bin"
+    told = run(
+        *("runuser", "-u", "alice", "--", LINK, "images", "--json"),
+        env={"PATH": os.environ["PATH"], "MOONLIGHT_CONFIG": f"{CONFIG}/moonlight.toml"},
+    )
+    assert "bare" in {image["id"] for image in json.loads(told)}
+    for closed in (site / "logs/service.log", CONFIG / "secret"):
+        done = subprocess.run(["runuser", "-u", "alice", "--", "cat", closed], check=False,
+                              capture_output=True)  # fmt: skip
+        assert done.returncode != 0, closed
 
 
 def test_what_is_installed_is_what_the_lock_says(site: Path) -> None:
@@ -311,6 +335,7 @@ def test_removal_leaves_sessions_and_neighbours_alone(
         assert "Sessions go on" in install("--uninstall")
         assert pid() is None
         assert not (site / "venv").exists()
+        assert not LINK.is_symlink()
         assert (site / "logs/service.log").exists()
         assert (CONFIG / "moonlight.toml").exists()
         assert desktop.runs(port=8004)

@@ -33,6 +33,7 @@ def generous() -> Iterator[int]:
         env=os.environ
         | {
             "MOONLIGHT_SERVICE_PORT": str(PORT),
+            "MOONLIGHT_SERVICE_USERS_SOCKET": "",
             "MOONLIGHT_SESSIONS_PER_USER": "300",
             "MOONLIGHT_SESSIONS_CREATES_PER_MINUTE": "0",
         },

@@ -181,7 +181,7 @@ def test_two_services_and_cron_at_once(api: Callable[[str], Api]) -> None:
     environ = {"PATH": os.environ["PATH"], **config}
     second = subprocess.Popen(
         [service, "-m", "moonlight_http"],
-        env=environ | {"MOONLIGHT_SERVICE_PORT": "8005"},
+        env=environ | {"MOONLIGHT_SERVICE_PORT": "8005", "MOONLIGHT_SERVICE_USERS_SOCKET": ""},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

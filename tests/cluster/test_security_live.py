@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PORT = 8206
+SECOND = {"MOONLIGHT_SERVICE_PORT": str(PORT), "MOONLIGHT_SERVICE_USERS_SOCKET": ""}
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def second() -> Iterator[Callable[..., None]]:
     def start(**environ: str) -> None:
         process = subprocess.Popen(
             [sys.executable, "-m", "moonlight_http"],
-            env=os.environ | {"MOONLIGHT_SERVICE_PORT": str(PORT)} | environ,
+            env=os.environ | SECOND | environ,
             stderr=subprocess.DEVNULL,
             text=True,
         )

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PORT = 8104
+SECOND = {"MOONLIGHT_SERVICE_PORT": str(PORT), "MOONLIGHT_SERVICE_USERS_SOCKET": ""}
 
 
 def start(**environ: str) -> subprocess.Popen[str]:
     """A second service, on another port."""
     return subprocess.Popen(
         [sys.executable, "-m", "moonlight_http"],
-        env=os.environ | {"MOONLIGHT_SERVICE_PORT": str(PORT)} | environ,
+        env=os.environ | SECOND | environ,
         stderr=subprocess.PIPE,
         text=True,
     )

@@ -64,13 +64,15 @@ class Live:
                     received += part
         return received
 
-    def curl(self, *arguments: str, uid: int = 0, over_socket: bool = False) -> tuple[int, Any]:
+    def curl(
+        self, *arguments: str, uid: int = 0, over_socket: bool = False, path: str = SESSIONS
+    ) -> tuple[int, Any]:
         """A request by a program of another account: status (0: none) and JSON answer."""
         place = ["--unix-socket", str(self.socket)] if over_socket else []
         done = subprocess.run(
             ["curl", "--silent", "--noproxy", "*", "--max-time", "10", "--write-out",
              "\n%{http_code}", *place, *arguments,
-             f"http://127.0.0.1:{self.port}{SESSIONS}"],
+             f"http://127.0.0.1:{self.port}{path}"],
             check=False, capture_output=True, text=True, user=uid, group=uid, extra_groups=[],
             cwd="/", timeout=20,
         )  # fmt: skip

@@ -265,7 +265,12 @@ def test_every_core_error_has_an_answer(kind: type[errors.MoonlightError]) -> No
     status, code = status_and_code(kind.__new__(kind))
     assert code
     assert kind in TABLE or kind.__mro__[1] in TABLE
-    unexpected = (errors.SettingsError, errors.WaitTimeout, errors.SessionEnded)
+    unexpected = (
+        errors.SettingsError,
+        errors.ServiceUnavailable,
+        errors.WaitTimeout,
+        errors.SessionEnded,
+    )
     assert (status == falcon.HTTP_500) == (kind in (errors.MoonlightError, *unexpected))
 
 

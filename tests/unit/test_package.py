@@ -41,7 +41,10 @@ def imports(name: str) -> list[str]:
 
 
 def test_outside_systems_have_one_door_each() -> None:
-    """One imports pyslurm, ten know redis-py, one calls Sunshine, moonlight_http alone serves."""
+    """One imports pyslurm, ten know redis-py, one calls Sunshine and one the service.
+
+    moonlight_http alone serves.
+    """
     assert imports("pyslurm") == ["moonlight_core/slurm.py"]
     stores = [
         "events",
@@ -55,7 +58,7 @@ def test_outside_systems_have_one_door_each() -> None:
     ]
     stores += ["slot_store", "store"]
     assert imports("redis") == [f"moonlight_core/{name}.py" for name in stores]
-    assert imports("(http|ssl)") == ["moonlight_core/sunshine.py"]
+    assert imports("(http|ssl)") == ["moonlight_core/sunshine.py", "moonlight_http/client.py"]
     assert all(path.startswith("moonlight_http/") for path in imports("(falcon|waitress)"))
 
 

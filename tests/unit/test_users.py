@@ -7,7 +7,7 @@ import pwd
 import pytest
 
 from moonlight_core import UserNotAllowed
-from moonlight_core.users import find_user, name_of
+from moonlight_core.users import account_name, find_user, name_of
 
 
 def entry(name: str, uid: int, shell: str) -> pwd.struct_passwd:
@@ -26,11 +26,13 @@ def database(monkeypatch: pytest.MonkeyPatch) -> None:
         "locked": entry("locked", 2005, "/usr/sbin/nologin"),
         "false": entry("false", 2006, "/bin/false"),
         "bare": entry("bare", 2007, ""),
+        # A name of both the directory (2009) and /etc/passwd (2008), which is asked first.
+        "twice": entry("twice", 2008, "/bin/bash"),
+        "in the directory": entry("twice", 2009, "/bin/bash"),
     }
     monkeypatch.setattr(pwd, "getpwnam", lambda name: entries[name])
-    monkeypatch.setattr(
-        pwd, "getpwuid", lambda uid: next((e for e in entries.values() if e.pw_uid == uid), None)
-    )
+    by_uid = {account.pw_uid: account for account in entries.values()}
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: by_uid[uid])
 
 
 def test_a_person_is_found() -> None:
@@ -56,3 +58,12 @@ def test_anybody_else_is_refused(name: str) -> None:
     with pytest.raises(UserNotAllowed) as caught:
         find_user(name, first_uid=1000)
     assert str(caught.value).endswith(".")
+
+
+def test_a_uid_means_the_account_that_its_name_means() -> None:
+    """Otherwise a session would run as somebody else of that name."""
+    assert account_name(2001) == "alice"
+    assert account_name(2008) == "twice"
+    for uid, part in ((2009, "another account's"), (4711, "no account with the uid 4711")):
+        with pytest.raises(UserNotAllowed, match=part):
+            account_name(uid)
