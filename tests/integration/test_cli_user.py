@@ -304,8 +304,11 @@ def test_without_a_service(
     assert main(["list"]) == cli.EXIT_CONFIG
     assert "[service] users_socket is empty" in capsys.readouterr().err
     monkeypatch.setattr(context.Context, "_config_is_readable", property(lambda _self: False))
+    # Then it is where it is usually, which here may be a real one.
+    assert Path("/run/moonlight/users.sock") == context.USERS_SOCKET
+    monkeypatch.setattr(context, "USERS_SOCKET", path.with_name("usual.sock"))
     assert main(["list"]) == cli.EXIT_UNAVAILABLE
-    assert "/run/moonlight/users.sock does not answer" in capsys.readouterr().err
+    assert "usual.sock does not answer" in capsys.readouterr().err
 
 
 def _answer_once(listener: socket.socket, answer: bytes) -> None:
