@@ -17,6 +17,8 @@ from live import SESSIONS, SOMEBODY, Live
 from test_tokens import SETTINGS, claims, secret_file, signed
 
 from moonlight_core import users
+from moonlight_core.doctor import Grade, Site
+from moonlight_core.doctor.service import answers
 from moonlight_core.errors import SettingsError, UserNotAllowed
 from moonlight_http import identity, peers
 from moonlight_http.identity import PROXY_SECRET
@@ -24,6 +26,8 @@ from moonlight_http.identity import PROXY_SECRET
 if TYPE_CHECKING:
     import contextlib
     from collections.abc import Callable, Iterator
+
+    from moonlight_core.doctor import Finding
 
     Serve = Callable[..., contextlib.AbstractContextManager[Live]]
 
@@ -206,3 +210,26 @@ def test_where_the_socket_may_lie(serve: Serve, path: Path) -> None:
     ):
         with pytest.raises(SettingsError, match=part), serve(service=wrong):
             pass
+
+
+def test_the_doctor_looks_whether_users_get_there(serve: Serve, path: Path) -> None:
+    """It answers; and every directory above it lets users through."""
+    settings = {"users_socket": str(path), "host": ""}
+    with serve(service=settings) as live:
+        live.manager.reconcile()
+
+        def look() -> Finding:
+            (found,) = answers(Site(settings=live.manager.settings))
+            return found
+
+        assert look().grade is Grade.GREEN
+        for place, mode, mend in (
+            (path, 0o600, f"chmod 666 {path}"),
+            (path.parent, 0o700, f"chmod o+x {path.parent}"),
+        ):
+            before = place.stat().st_mode
+            place.chmod(mode)
+            found = look()
+            assert (found.grade, mend in found.mend) == (Grade.YELLOW, True)
+            place.chmod(stat.S_IMODE(before))
+    assert "does not answer" in look().message
