@@ -48,6 +48,7 @@ CHECKS: dict[str, Check] = {
     "sunshine": images.sunshine,
     "ports": ports.reserved,
     "service": service.answers,
+    "users": service.users,
     "proxy": service.proxy,
     "neighbour": neighbour.line,
     "node": node.job,

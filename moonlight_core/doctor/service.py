@@ -24,32 +24,34 @@ _MANY_ADDRESSES = 256
 
 
 def answers(site: Site) -> Iterator[Finding]:
-    """It runs, and is ours; users reach it."""
+    """It runs, and is ours."""
     service = site.settings.service
     if service.host:
         connection = http.client.HTTPConnection(service.host, service.port, timeout=_ANSWER_S)
         yield _answer(f"service on {service.host}:{service.port}", connection)
     elif service.socket:
         yield _answer(f"service on {service.socket}", _UnixConnection(str(service.socket)))
-    if service.users_socket:
-        found = _answer(
-            f"service on {service.users_socket}", _UnixConnection(str(service.users_socket))
-        )
-        yield (
-            _open_to_users(service.users_socket) if found.grade is Grade.GREEN else None
-        ) or found
 
 
-def _open_to_users(path: Path) -> Finding | None:
-    """What keeps users from a socket that answers us."""
-    closed = [folder for folder in path.parents if not folder.stat().st_mode & stat.S_IXOTH]
-    if not closed and path.stat().st_mode & stat.S_IWOTH:
-        return None
-    return yellow(
-        f"service on {path}",
-        "It answers root, but users cannot connect to it.",
-        f"chmod o+x {closed[0]}" if closed else f"chmod 666 {path}, or restart the service.",
-    )
+def users(site: Site) -> Iterator[Finding]:
+    """Users' commands reach it."""
+    path = site.settings.service.users_socket
+    if path is None:
+        return
+    found = _answer(f"users' socket {path}", _UnixConnection(str(path)))
+    closed = _closed_to_users(path) if found.grade is Grade.GREEN else ""
+    if closed:
+        told = "It answers root, but users cannot connect to it."
+        found = yellow(found.subject, told, closed)
+    yield found
+
+
+def _closed_to_users(path: Path) -> str:
+    """How to let users get to a socket; empty when they do."""
+    for folder in path.parents:
+        if not folder.stat().st_mode & stat.S_IXOTH:
+            return f"chmod o+x {folder}"
+    return "" if path.stat().st_mode & stat.S_IWOTH else f"chmod 666 {path}"
 
 
 def _answer(subject: str, connection: http.client.HTTPConnection) -> Finding:

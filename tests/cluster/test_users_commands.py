@@ -86,5 +86,5 @@ def test_nobody_else_on_the_socket() -> None:
 
 def test_the_doctor_looks_at_the_socket() -> None:
     """It answers, and is open to users."""
-    told = run(COMMAND, "doctor", "--only", "service")
-    assert f"service on {SOCKET}: It answers, and is well." in told
+    told = run(COMMAND, "doctor", "--only", "users")
+    assert f"users' socket {SOCKET}: It answers, and is well." in told

@@ -18,7 +18,7 @@ from test_tokens import SETTINGS, claims, secret_file, signed
 
 from moonlight_core import users
 from moonlight_core.doctor import Grade, Site
-from moonlight_core.doctor.service import answers
+from moonlight_core.doctor import service as doctors_service
 from moonlight_core.errors import SettingsError, UserNotAllowed
 from moonlight_http import identity, peers
 from moonlight_http.identity import PROXY_SECRET
@@ -219,7 +219,7 @@ def test_the_doctor_looks_whether_users_get_there(serve: Serve, path: Path) -> N
         live.manager.reconcile()
 
         def look() -> Finding:
-            (found,) = answers(Site(settings=live.manager.settings))
+            (found,) = doctors_service.users(Site(settings=live.manager.settings))
             return found
 
         assert look().grade is Grade.GREEN
