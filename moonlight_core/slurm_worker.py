@@ -1,12 +1,10 @@
 """The Slurm gateway in processes of its own, with a deadline for each answer.
 
 pyslurm holds the GIL while it waits for slurmctld, up to 20 seconds, and libslurm can end the
-process it is in. Here both happen to a worker: a call that is not answered in time ends the worker
-and raises, and another worker takes its place.
+process it is in. Here both happen to a worker: a call that is not answered in time raises, and
+another worker takes its place.
 
-Once a call was not answered, what would change something is refused at once until a question has
-been answered again. Reconcile asks one every second or so, so nobody else waits for a slurmctld
-that is away.
+``moonlight_core.silence`` tells what happens after such a call.
 
 ``python -m moonlight_core.slurm_worker <file descriptor> <slurm.conf>`` is a worker.
 """
@@ -32,6 +30,7 @@ from moonlight_core.errors import (
     SlurmUnavailable,
     SubmitOutcomeUnknown,
 )
+from moonlight_core.silence import Peer
 from moonlight_core.slurm import PyslurmGateway
 
 if TYPE_CHECKING:
@@ -40,15 +39,12 @@ if TYPE_CHECKING:
     from moonlight_core.gateway import JobSpec, SlurmJob, SlurmNode
 
 _WORKERS = 2
-# While slurmctld is away a question is tried this often, in seconds …
-_ASK_EVERY_S = 1.0
-# … and a change only when nobody has asked for this long.
-_CHANGE_AFTER_S = 10.0
 # How long a caller waits for a worker: longer, and both hang, in seconds.
 _WAIT_S = 2.0
 # Starting Python and pyslurm is not slurmctld's slowness, in seconds.
 _START_S = 20.0
 _QUESTIONS = frozenset({"jobs", "our_jobs", "ended_job", "nodes"})
+_Call = tuple[str, tuple[Any, ...], dict[str, Any]]
 
 
 class WorkerGateway:
@@ -60,18 +56,28 @@ class WorkerGateway:
     def __init__(self, conf: Path, *, deadline_s: float) -> None:
         self._conf = conf
         self._deadline_s = deadline_s
-        self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
+        self._idle: queue.LifoQueue[Worker | None] = queue.LifoQueue()
         for _ in range(_WORKERS):
             self._idle.put(None)
-        self._slurmctld = _Peer("slurmctld")
-        self._slurmdbd = _Peer("slurmdbd")
+        self._slurmctld = Peer("slurmctld")
+        self._slurmdbd = Peer("slurmdbd")
         self._closed = threading.Event()
 
-    def start(self) -> None:
-        """Start the workers now, so that the first callers need not wait for it."""
-        idle = [self._idle.get() for _ in range(_WORKERS)]
-        for worker in idle:
-            self._idle.put(worker or _Worker(self._conf))
+    def start(self, *, wait_s: float = 0) -> None:
+        """Start the workers now, so that the first callers need not wait for it.
+
+        Args:
+            wait_s: return when they are ready, or could not be started, after so many seconds at
+                most. That needs no slurmctld, only Slurm's library and slurm.conf.
+        """
+        until = time.monotonic() + wait_s
+        workers = [self._idle.get() or Worker(self._conf) for _ in range(_WORKERS)]
+        try:
+            for worker in workers:
+                worker.wait_for_a_word(until)
+        finally:
+            for worker in workers:
+                self._idle.put(worker)
 
     def submit(self, spec: JobSpec) -> int:
         """See ``SlurmGateway.submit``."""
@@ -122,6 +128,8 @@ class WorkerGateway:
                 worker = self._idle.get(timeout=self._deadline_s)
                 if worker:
                     worker.end()
+        for peer in (self._slurmctld, self._slurmdbd):
+            peer.close()
 
     def _call(
         self,
@@ -133,7 +141,8 @@ class WorkerGateway:
         if self._closed.is_set():
             raise SlurmUnavailable("The service is stopping; ask again when it is back.")
         peer = self._slurmdbd if method == "ended_job" else self._slurmctld
-        peer.check(question=method in _QUESTIONS)
+        question = method in _QUESTIONS
+        self._take_back(peer.check(question=question))
         try:
             worker = self._idle.get(timeout=min(_WAIT_S, self._deadline_s))
         except queue.Empty:
@@ -142,21 +151,23 @@ class WorkerGateway:
             ) from None
         try:
             # Whoever had the worker before may have learned it.
-            peer.check(question=method in _QUESTIONS)
+            self._take_back(peer.check(question=question))
             if worker is None or not worker.alive:
-                worker = _Worker(self._conf)
+                worker = Worker(self._conf)
                 self._start_another()
             worker.wait_until_ready()
             answer = worker.call((method, args, options), time.monotonic() + self._deadline_s)
         except (SlurmNotUsable, TimeoutError, EOFError, OSError) as exc:
-            if worker is not None:
+            silent = isinstance(exc, TimeoutError)
+            if silent:
+                peer.silent()
+            if worker is not None and not (silent and question and peer.is_left_to(worker)):
                 worker.end()
-            # After a silence one is made ready for the question that tells when it is over.
-            worker = _Worker(self._conf) if isinstance(exc, TimeoutError) else None
+            # The question that tells when the silence is over need not wait for another one.
+            worker = Worker(self._conf) if silent and not question else None
             if isinstance(exc, SlurmNotUsable):
                 raise
-            if isinstance(exc, TimeoutError):
-                peer.silent()
+            if silent:
                 why = f"{peer.name} did not answer within {self._deadline_s:g} s."
             else:
                 why = "Slurm's library ended while it was asked; it is started again."
@@ -168,44 +179,26 @@ class WorkerGateway:
             raise answer
         return answer
 
+    def _take_back(self, worker: Worker | None) -> None:
+        """Let a worker that waited for an answer, and got it, take a place that is empty."""
+        if worker is None:
+            return
+        try:
+            place = self._idle.get_nowait()
+        except queue.Empty:
+            worker.end()
+            return
+        if place is not None:
+            worker.end()
+        self._idle.put(place or worker)
+
     def _start_another(self) -> None:
         """Begin to start the next worker, so that whoever needs it need not wait for that."""
         with contextlib.suppress(queue.Empty):
-            self._idle.put(self._idle.get_nowait() or _Worker(self._conf))
+            self._idle.put(self._idle.get_nowait() or Worker(self._conf))
 
 
-class _Peer:
-    """Whom the workers ask: slurmctld or slurmdbd, and whether it answered last.
-
-    Threads may meet here; the worst that comes of it is a question too many.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self._silent = False
-        self._tried = 0.0
-
-    def check(self, *, question: bool) -> None:
-        """Refuse a call while the peer is silent, unless it is time to try again."""
-        pause = _ASK_EVERY_S if question else _CHANGE_AFTER_S
-        if self._silent and time.monotonic() - self._tried < pause:
-            raise SlurmUnavailable(
-                f"{self.name} did not answer a moment ago. Running desktops go on; try again in a "
-                "while."
-            )
-
-    def silent(self) -> None:
-        self._silent, self._tried = True, time.monotonic()
-
-    def heard(self, answer: object) -> None:
-        """Note what a worker said for it, which may be that it cannot be reached."""
-        if isinstance(answer, (SlurmUnavailable, SubmitOutcomeUnknown)):
-            self.silent()
-        else:
-            self._silent = False
-
-
-class _Worker:
+class Worker:
     """One worker process and the connection to it."""
 
     def __init__(self, conf: Path) -> None:
@@ -221,10 +214,21 @@ class _Worker:
         self._connection = Connection(ours.detach())
         self._ready = False
         self._started = time.monotonic()
+        self._asked: _Call | None = None
 
     @property
     def alive(self) -> bool:
+        """Whether it can be asked, or has yet to say why it cannot."""
         return self._process.poll() is None or not self._ready
+
+    @property
+    def was_asked(self) -> bool:
+        """Whether it was ready to be asked something, and was."""
+        return self._asked is not None
+
+    def wait_for_a_word(self, until: float) -> None:
+        """Wait until a new worker is ready or has ended; its word is left for the first caller."""
+        self._connection.poll(max(0.0, until - time.monotonic()))
 
     def wait_until_ready(self) -> None:
         """Wait for a new worker's first word.
@@ -235,7 +239,7 @@ class _Worker:
         if self._ready:
             return
         try:
-            word = self._answer(self._started + _START_S)
+            word = self.answer_by(self._started + _START_S)
         except (EOFError, OSError):
             word = SlurmNotUsable(
                 "Slurm's library did not start. If slurm.conf is right, its own message is in the "
@@ -245,22 +249,34 @@ class _Worker:
             raise word
         self._ready = True
 
-    def call(self, what: tuple[str, tuple[Any, ...], dict[str, Any]], deadline: float) -> Any:
+    def call(self, what: _Call, deadline: float) -> Any:
         """Ask, and return the answer or the error that it is.
 
         Raises:
             TimeoutError: no answer came by ``deadline``.
             EOFError, OSError: the worker ended.
         """
+        self._asked = what
         self._connection.send(what)
-        return self._answer(deadline)
+        return self.answer_by(deadline)
 
-    def _answer(self, deadline: float) -> Any:
+    def ask_again(self) -> None:
+        """Ask what was asked last, once more, for its answer to be looked for later."""
+        self._connection.send(self._asked)
+
+    def answer_by(self, deadline: float) -> Any:
+        """What it says by then.
+
+        Raises:
+            TimeoutError: nothing.
+            EOFError, OSError: the worker ended.
+        """
         if not self._connection.poll(max(0.0, deadline - time.monotonic())):
             raise TimeoutError
         return self._connection.recv()
 
     def end(self) -> None:
+        """Kill it."""
         self._process.kill()
         self._process.wait()
         self._connection.close()
@@ -286,7 +302,11 @@ def main(argv: list[str]) -> int:
             answer: object = getattr(gateway, method)(*args, **options)
         except SlurmError as exc:
             answer = exc
-        connection.send(answer)
+        try:
+            connection.send(answer)
+        except OSError:
+            # Whoever asked has gone meanwhile.
+            return os.EX_OK
 
 
 if __name__ == "__main__":

@@ -78,13 +78,37 @@ def test_a_hung_slurmctld_costs_the_deadline_and_no_more(worker: WorkerGateway) 
     worker.cancel(job_id)
 
 
+def test_a_silence_costs_no_processes(worker: WorkerGateway) -> None:
+    """The one that was not answered asks on; afterwards all is well, with the same processes."""
+    worker.start(wait_s=20)
+    before = workers()
+    slurmctld = int((RUN / "slurmctld.pid").read_text())
+    os.kill(slurmctld, signal.SIGSTOP)
+    try:
+        for _ in range(8):
+            assert not answers(worker)
+            assert workers() == before
+            time.sleep(0.5)
+    finally:
+        os.kill(slurmctld, signal.SIGCONT)
+    wait_for(lambda: answers(worker), bool)
+    for _ in range(3):
+        assert answers(worker)
+    assert workers() == before
+
+
 def test_a_worker_that_dies_is_replaced(worker: WorkerGateway) -> None:
     """Its library may end the process; the caller sees a sentence, the next one an answer."""
     worker.jobs([1])
-    for pid in run("pgrep", "-f", f"moonlight_core.slurm_worker .* {CONF}").split():
-        if int((Path("/proc") / pid / "stat").read_text().split()[3]) == os.getpid():
-            os.kill(int(pid), signal.SIGKILL)
+    for pid in workers():
+        os.kill(pid, signal.SIGKILL)
     wait_for(lambda: answers(worker), bool)
+
+
+def workers() -> set[int]:
+    """The worker processes of this one."""
+    asked = ("pgrep", "-P", str(os.getpid()), "-f", f"moonlight_core.slurm_worker .* {CONF}")
+    return {int(pid) for pid in run(*asked, check=False).split()}
 
 
 def answers(worker: WorkerGateway) -> bool:
