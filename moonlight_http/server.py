@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("moonlight_http")
 _M_ARENA_MAX = -8  # malloc.h of glibc, mallopt(3)
+# Slurm's library is waited for so long before the first request is taken, in seconds.
+_READY_S = 10
 # Requests under way when the service is asked to stop have this long, in seconds.
 _FINISH_S = 4
 
@@ -78,14 +80,12 @@ def main(argv: list[str] | None = None) -> int:
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
-    gateway.start()
     loop = threading.Thread(
         target=_reconcile_loop,
         args=(manager, stop, service.reconcile_interval_s, metrics),
         name="reconcile",
         daemon=True,
     )
-    loop.start()
     threading.Thread(target=_tell_excess_rights, args=(manager,), daemon=True).start()
     if service.identity == "header" and service.host and not accounts_are_told():
         _log.error(
@@ -97,12 +97,16 @@ def main(argv: list[str] | None = None) -> int:
     places += [str(path) for path in (service.socket, service.users_socket) if path]
     _log.info("listening on %s", " and ".join(places))
     try:
+        # Whoever asks meanwhile waits to be accepted, and is not told to come again.
+        gateway.start(wait_s=_READY_S)
+        loop.start()
         server.run()
     finally:
         stop.set()
         server.close()
         pairings.join(_FINISH_S)
-        loop.join(timeout=_FINISH_S)
+        if loop.ident is not None:
+            loop.join(timeout=_FINISH_S)
         gateway.close()
         _log.info("stopped; sessions go on")
     return os.EX_OK

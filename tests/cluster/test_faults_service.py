@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import http.client
 import itertools
@@ -19,7 +20,7 @@ import pytest
 from cluster_view import raw_redis
 from faults import killed, note, pid_of, stopped
 from invariants import clashes, desktops, whole_within
-from on_cluster import SESSIONS, Api, run, wait_for
+from on_cluster import LIVE, SESSIONS, Api, everything, run, wait_for
 
 from moonlight_core import SessionManager
 
@@ -60,6 +61,41 @@ def test_a_restart_of_the_service(api: Callable[[str], Api]) -> None:
         with way("moonlight"):
             time.sleep(1)
         note(f"service {name}, two desktops", whole_s=whole_within(20, survivors=before))
+
+
+def test_requests_right_after_its_start_are_answered(tmp_path: Path) -> None:
+    """Behind a proxy nobody is told to come again because Slurm's library is still being loaded."""
+    # A machine on which that takes a while.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys, time\n'moonlight_core.slurm_worker' in sys.orig_argv and time.sleep(4)\n"
+    )
+    tmp_path.chmod(0o755)
+
+    def create(user: str) -> int:
+        """As a proxy that tries again until somebody listens."""
+        while True:
+            try:
+                return Api(user, port=8005)("POST", SESSIONS, {"image_id": "bare"})[0]
+            except ConnectionRefusedError:
+                time.sleep(0.02)
+
+    run("scontrol", "update", "PartitionName=viz", "State=DOWN")
+    service = subprocess.Popen(
+        [sys.executable, "-m", "moonlight_http"],
+        env=os.environ | {"MOONLIGHT_SERVICE_PORT": "8005", "PYTHONPATH": str(tmp_path)},
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        with concurrent.futures.ThreadPoolExecutor(9) as pool:
+            assert set(pool.map(create, USERS * 3)) == {201}
+        for session in everything():
+            if session["status"] in LIVE:
+                Api("carol").delete(session["session_id"])
+        note("service started under requests", whole_s=whole_within(30))
+    finally:
+        service.terminate()
+        service.wait(timeout=20)
+        run("scontrol", "update", "PartitionName=viz", "State=UP")
 
 
 def test_killed_at_every_step_of_create(api: Callable[[str], Api]) -> None:
@@ -171,7 +207,7 @@ def test_killed_at_random_moments_under_load(api: Callable[[str], Api], kills: i
             assert [w for w in clashes() if "both have" in w or "clash" in w] == []
             run("cluster-service", "start", "moonlight")
     assert wrong == []
-    note(f"service killed {kills} times under load", whole_s=whole_within(120, leftover_of=USERS))
+    note(f"service killed {kills} times under load", whole_s=whole_within(120))
 
 
 def test_two_services_and_cron_at_once(api: Callable[[str], Api]) -> None:
@@ -205,9 +241,7 @@ def test_two_services_and_cron_at_once(api: Callable[[str], Api]) -> None:
             theirs = Api("alice", port=8005)("GET", SESSIONS)[1]["sessions"]
             assert theirs
         assert wrong == []
-        note(
-            "two services and cron", cron_rounds=rounds, whole_s=whole_within(60, leftover_of=USERS)
-        )
+        note("two services and cron", cron_rounds=rounds, whole_s=whole_within(60))
     finally:
         second.terminate()
         second.wait(timeout=20)
