@@ -7,10 +7,11 @@ Service to job, in AdminComment, which only root and SlurmUser may write:
         [node=<node> display=<n> port=<base port> restart=<n>] [ends=<time>] [end=<why>] [shot=<n>]
 
 It is the mark by which the service vouches for the job, and enough to rebuild the record from; of
-the options (``moonlight_core.options``) those are in it that are no lists and not as usual. The
-part from node to restart is the lease for one start of the job: a requeued job keeps its id and
-AdminComment, but must not use the slot of its earlier life. The rest are wishes, heard at once by a
-script that SIGUSR2 wakes (``SlurmGateway.wake``):
+the options (``moonlight_core.options``) those are in it that are not as usual; of a list the items,
+percent-encoded, between commas, if they are not too long. The part from node to restart is the
+lease for one start of the job: a requeued job keeps its id and AdminComment, but must not use the
+slot of its earlier life. The rest are wishes, heard at once by a script that SIGUSR2 wakes
+(``SlurmGateway.wake``):
 
     ends=<Unix seconds>   show in the desktop that it ends then unless somebody connects
     end=idle|age          end now, unless somebody is connected: the script has the last word
@@ -28,12 +29,14 @@ from __future__ import annotations
 import json
 import re
 from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote
 
 import attrs
 
 from moonlight_core.gateway import COMMENT_PREFIX
 from moonlight_core.models import SESSION_ID, Lease, Session
 from moonlight_core.options import OPTIONS
+from moonlight_core.record_values import spelled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,7 +52,9 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NUMBERS = ("identity", "cpus", "memory_gb", "gpus", "hours", "width", "height", "fps")
 # Numbers that marks of earlier versions lack.
 _LATER_NUMBERS = ("idle_minutes", "secret_id")
-_OPTIONS = tuple(name for name, option in OPTIONS.items() if option.kind is not tuple)
+_LISTS = frozenset(name for name, option in OPTIONS.items() if option.kind is tuple)
+# slurmctld takes no AdminComment over 1024 bytes, and there are two lists.
+_LONGEST_LIST = 150
 _WORD_OF_OPTION = re.compile(r"[!-~]{1,64}")
 _LEASE = ("node", "display", "port", "restart")
 _FIRST_WORD = re.compile(rf"{COMMENT_PREFIX}(?P<session_id>{SESSION_ID.pattern})")
@@ -121,7 +126,11 @@ class Mark:
             numbers={name: int(number) for name, number in numbers.items()},
             lease=lease,
             restart_count=restart,
-            options={name: words[name] for name in _OPTIONS if _is_option(words.get(name), name)},
+            options={
+                name: value
+                for name in OPTIONS
+                if (value := _option_of(words.get(name), name)) is not None
+            },
             wishes={
                 name: words[name]
                 for name, form in _WISHES.items()
@@ -132,9 +141,8 @@ class Mark:
     def text(self) -> str:
         """The AdminComment."""
         words = [f"{COMMENT_PREFIX}{self.session_id}", f"image={self.image_id}"]
-        words += [
-            f"{name}={value}" for name, value in (*self.numbers.items(), *self.options.items())
-        ]
+        words += [f"{name}={value}" for name, value in self.numbers.items()]
+        words += [f"{name}={_word_of(value, name)}" for name, value in self.options.items()]
         if self.lease:
             words += [
                 f"node={self.lease.node}",
@@ -146,11 +154,23 @@ class Mark:
         return " ".join(words)
 
 
-def _is_option(value: str | None, name: str) -> bool:
+def _option_of(word: str | None, name: str) -> str | None:
+    """An option as it stands in a record, of its word in a mark."""
+    if word is None:
+        return None
+    value = spelled(tuple(map(unquote, word.split(",")))) if name in _LISTS else word
     try:
-        return value is not None and bool(Session.parsed({name: value}))
+        Session.parsed({name: value})
     except ValueError:
-        return False
+        return None
+    return value
+
+
+def _word_of(value: str, name: str) -> str:
+    """The word of an option; bash splits a mark into words, and expands patterns among them."""
+    if name not in _LISTS:
+        return value
+    return ",".join(quote(item, safe="/:") for item in json.loads(value))
 
 
 def _options_of(session: Session) -> dict[str, str]:
@@ -158,9 +178,14 @@ def _options_of(session: Session) -> dict[str, str]:
     record = session.to_record()
     return {
         name: record[name]
-        for name in _OPTIONS
+        for name in OPTIONS
+        if getattr(session, name) != usual[name]
         # An AdminComment is one line, and a word of it has no spaces.
-        if getattr(session, name) != usual[name] and _WORD_OF_OPTION.fullmatch(record[name])
+        and (
+            len(_word_of(record[name], name)) <= _LONGEST_LIST
+            if name in _LISTS
+            else _WORD_OF_OPTION.fullmatch(record[name])
+        )
     }
 
 

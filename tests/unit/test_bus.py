@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 
 import attrs
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from moonlight_core.bus import Mark, Report, comment_of
 from moonlight_core.gateway import SlurmJob
-from moonlight_core.models import Lease
+from moonlight_core.models import Lease, Session
 from moonlight_core.session_id import new_session_id
 
 NUMBERS = {
@@ -41,6 +42,35 @@ def test_a_mark_comes_back_as_it_went(lease: Lease | None) -> None:
         wishes={"ends": "1795300000", "end": "idle", "shot": "3"} if lease else {},
     )
     assert Mark.of_job(job(admin_comment=mark.text())) == mark
+
+
+def test_the_options_of_a_session_are_in_its_mark() -> None:
+    """Lists too, whatever is in them, so that a lost Redis does not change what is shown."""
+    session = Session(
+        session_id=new_session_id("alice"),
+        username="alice",
+        image_id="xfce4",
+        image_name="XFCE4",
+        created_at=dt.datetime.now(dt.UTC),
+        encoder="software",
+        audio=False,
+        binds=("/data/klima, 50%:/data:ro", "/sw/*"),
+        applications=("Größe = 1 display=11 port=1 restart=0", "Terminal"),
+        **NUMBERS,
+    )
+    text = Mark.of_session(session).text()
+    assert text.isascii()
+    assert len(text) < 700
+    assert not set(text) & set("*?[]\n")
+    assert " display=" not in text
+    mark = Mark.of_job(job(admin_comment=text))
+    assert mark == Mark.of_session(session)
+    assert Session.parsed(mark.options) == {
+        name: getattr(session, name) for name in ("encoder", "audio", "binds", "applications")
+    }
+    # What slurmctld might not take is rather left out.
+    many = attrs.evolve(session, binds=tuple(f"/data/{n}" for n in range(30)))
+    assert "binds" not in Mark.of_session(many).options
 
 
 def test_a_mark_of_another_version_is_read() -> None:
