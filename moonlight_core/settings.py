@@ -114,7 +114,7 @@ class WatchSettings:
     interval_s: int = option(5, "seconds between two looks at Sunshine")
     timeout_s: int = option(10, "seconds an answer of Sunshine may take")
     misses: int = option(4, "answers missed in a row before Sunshine is started again")
-    restarts: int = option(3, "how often Sunshine is started again before the session fails")
+    restarts: int = option(3, "how often Sunshine is started again in a row, without a quiet hour")
 
 
 @attrs.frozen(kw_only=True)

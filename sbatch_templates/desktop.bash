@@ -11,7 +11,7 @@ inside() {
     [[ -z $MOONLIGHT_TIME_ZONE ]] || export TZ=$MOONLIGHT_TIME_ZONE
     export DBUS_SESSION_BUS_ADDRESS=unix:path=$XDG_RUNTIME_DIR/bus
     unset WAYLAND_DISPLAY
-    x='' bus='' audio='' sunshine='' desktop='' restarts=0
+    x='' bus='' audio='' sunshine='' desktop='' restarts=0 row=0 restarted_at=0
     trap end_inside EXIT
     trap 'exit 143' TERM INT HUP
     listen_to_the_script &

@@ -211,17 +211,18 @@ look_at_work() {
     fi
 }
 
-# keep_going CODE REASON: start Sunshine again, a bounded number of times; nothing else is touched.
+# keep_going CODE REASON: start Sunshine again, a bounded number of times in a row; nothing else is touched.
 keep_going() {
     local code=$1 reason=$2
-    while ((restarts < MOONLIGHT_SUNSHINE_RESTARTS)); do
-        restarts=$((restarts + 1))
+    ((SECONDS - restarted_at < CALM_S)) || row=0
+    while ((row < MOONLIGHT_SUNSHINE_RESTARTS)); do
+        row=$((row + 1)) restarts=$((restarts + 1)) restarted_at=$SECONDS
         say "fact restarts $restarts"
         # A hung one has said nothing of those who left.
         ((clients == 0)) || say "fact seen $EPOCHSECONDS"
         say "fact clients 0"
         say "fact stream free"
-        say "phase restarting_sunshine $reason It is started again ($restarts of $MOONLIGHT_SUNSHINE_RESTARTS); the desktop goes on."
+        say "phase restarting_sunshine $reason It is started again ($row of $MOONLIGHT_SUNSHINE_RESTARTS); the desktop goes on."
         end_sunshine
         # One that was killed could not undo it.
         set_resolution "$MOONLIGHT_WIDTH" "$MOONLIGHT_HEIGHT" || true
@@ -233,7 +234,7 @@ keep_going() {
         fi
         code=$why reason=$explained
     done
-    failed sunshine "$code" "$reason It was started again $restarts times, as often as is allowed."
+    failed sunshine "$code" "$reason It was started again $row times, as often as is allowed."
 }
 
 # end_sunshine: a hung one does not heed SIGTERM.

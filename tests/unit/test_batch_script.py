@@ -12,6 +12,8 @@ import pytest
 from moonlight_core import job
 from moonlight_core.shipped import batch_script
 
+TOO_OFTEN = "It was started again 2 times, as often as is allowed."
+
 
 def test_it_is_one_text() -> None:
     """Nothing beside it is needed on a node; what is called is there, and once."""
@@ -35,6 +37,33 @@ def test_it_is_clean_as_a_whole(tmp_path: Path) -> None:
     path.write_text(re.sub(r"(?m)^# shellcheck shell=bash disable=.*$", "", batch_script()))
     done = subprocess.run([program, str(path)], capture_output=True, text=True, check=False)
     assert done.stdout == ""
+
+
+def test_sunshine_has_all_its_restarts_again_after_a_quiet_hour() -> None:
+    """A desktop of days does not fail for what happened once a day."""
+    program = batch_script().replace(
+        'main "$@"',
+        """
+        say() { printf '%s\\n' "$*"; }
+        log() { :; }
+        for name in end_sunshine set_resolution run_sunshine wait_until_ready mv; do
+            eval "$name() { :; }"
+        done
+        MOONLIGHT_SUNSHINE_RESTARTS=2 MOONLIGHT_WIDTH=1 MOONLIGHT_HEIGHT=1 logs=/nowhere
+        restarts=0 row=0 restarted_at=0 clients=0
+        keep_going sunshine_died Once. && keep_going sunshine_died Twice.
+        SECONDS=$((SECONDS + CALM_S))
+        keep_going sunshine_died Later. && keep_going sunshine_died Again.
+        keep_going sunshine_died Enough.
+        """,
+    )
+    done = subprocess.run(["bash"], input=program, text=True, capture_output=True, check=False)
+    assert done.returncode == 1
+    told = [line for line in done.stdout.splitlines() if line.startswith(("fact restarts", "fail"))]
+    assert told == [
+        *(f"fact restarts {total}" for total in (1, 2, 3, 4)),
+        f"failed sunshine sunshine_died Enough. {TOO_OFTEN}",
+    ]
 
 
 def test_every_value_it_takes_is_given() -> None:
