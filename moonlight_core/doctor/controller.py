@@ -263,3 +263,16 @@ def nudges(site: Site) -> Iterator[Finding]:
         )
     elif not missing:
         yield green("nudges", f"{', '.join(found)} can be run.")
+
+
+def epilog(site: Site) -> Iterator[Finding]:
+    """Ours, which is optional, and lies on the nodes."""
+    paths = [path for path in site.option("Epilog").split(",") if path.endswith("moonlight-epilog")]
+    if paths:
+        yield green("epilog", f"{paths[0]} removes what a session that was killed leaves.")
+    else:
+        yield green(
+            "epilog",
+            "Ours is not set: the directory of a session that was killed stays until its user's "
+            "next one. deploy/slurm/moonlight-epilog removes it at once.",
+        )

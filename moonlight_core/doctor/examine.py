@@ -35,6 +35,7 @@ CHECKS: dict[str, Check] = {
     "gres": controller.gres,
     "reports": controller.reports,
     "nudges": controller.nudges,
+    "epilog": controller.epilog,
     "qos": accounting.qos,
     "account": accounting.account,
     "kept-words": accounting.kept_words,

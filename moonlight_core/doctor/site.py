@@ -88,11 +88,14 @@ class Site:
         Raises:
             CommandFailed: it does not answer.
         """
-        found = {}
+        found: dict[str, str] = {}
         for line in self.run("scontrol", "show", "config").splitlines():
             name, equals, value = line.partition("=")
             if equals:
-                found[re.sub(r"\[\d+\]$", "", name.strip()).lower()] = value.strip()
+                # What may be given several times is numbered: Epilog[0], Epilog[1].
+                key, numbered = re.subn(r"\[\d+\]$", "", name.strip().lower())
+                before = f"{found[key]}," if numbered and key in found else ""
+                found[key] = before + value.strip()
         return found
 
     def option(self, name: str) -> str:

@@ -85,9 +85,7 @@ def whole(unlimited: None) -> Iterator[None]:
     remove_leftovers()
     whole_within(60)
     yield
-    # Ending many at once on a slow machine may take longer than this cluster's KillWait of 10 s;
-    # what their scripts then leave, the users' next sessions remove.
-    whole_within(90, leftover_of=USERS)
+    whole_within(90)
 
 
 @pytest.fixture

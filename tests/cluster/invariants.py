@@ -33,15 +33,12 @@ _MAY_SAY = {
 def violations(
     *,
     foreign_jobs: Collection[int] = (),
-    leftover_of: Collection[str] = (),
     survivors: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """What breaks a rule now, as sentences; nothing when all is whole.
 
     Args:
         foreign_jobs: jobs that only claim to be sessions (forged by a test).
-        leftover_of: users whose directories a crash of a node may have left until their next
-            session.
         survivors: what ``desktops`` returned before; all must be alive, the same, and listed.
     """
     seen = look()
@@ -52,7 +49,7 @@ def violations(
     }
     return [
         *_unmatched(seen, ours),
-        *_left_behind(seen, ours, leftover_of),
+        *_left_behind(seen, ours),
         *_index_faults(seen),
         *_clashes(seen),
         *_lies(seen, ours),
@@ -132,7 +129,7 @@ def _unmatched(seen: Seen, ours: Mapping[str, Job]) -> list[str]:
     return wrong
 
 
-def _left_behind(seen: Seen, ours: Mapping[str, Job], leftover_of: Collection[str]) -> list[str]:
+def _left_behind(seen: Seen, ours: Mapping[str, Job]) -> list[str]:
     wrong = []
     for name, node in seen.nodes.items():
         wrong += [f"process {pid} on {name} has no job: {a}" for pid, a in node.strays.items()]
@@ -144,7 +141,7 @@ def _left_behind(seen: Seen, ours: Mapping[str, Job], leftover_of: Collection[st
     return wrong + [
         f"the directory {name} outlives its session"
         for name in seen.directories
-        if name not in ours and name.split("-")[1] not in leftover_of
+        if name not in ours
     ]
 
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 GREEN, YELLOW, RED = Grade.GREEN, Grade.YELLOW, Grade.RED
 SLURM_CONF = Path("/etc/slurm/slurm.conf")
-# What this cluster leaves as a bare Linux has it, and the stand-in's version.
-EXPECTED = re.compile(r"Redis ACL|reserved ports|^Sunshine in")
+# What this cluster leaves as the host has it, and the stand-in's version.
+EXPECTED = re.compile(r"Redis ACL|^reserved ports here|^Sunshine in")
 
 
 @pytest.fixture(scope="module")
@@ -142,10 +142,10 @@ def test_nodes_out_of_use(settings: Settings) -> None:
 
 
 @contextlib.contextmanager
-def slurm_conf(*lines: str, without: str = "") -> Iterator[None]:
+def slurm_conf(*lines: str, without: tuple[str, ...] = ()) -> Iterator[None]:
     """slurm.conf with other lines, for as long as it takes to look."""
     kept = SLURM_CONF.read_text()
-    changed = "\n".join(line for line in kept.splitlines() if not without or without not in line)
+    changed = "\n".join(line for line in kept.splitlines() if not line.startswith(without))
     SLURM_CONF.write_text(changed + "\n" + "\n".join(lines) + "\n")
     try:
         run("scontrol", "reconfigure")
@@ -169,7 +169,7 @@ def test_slurm_conf_with_the_wrong_words(settings: Settings, open_path: Path) ->
     with slurm_conf(
         "SchedulerParameters=extra_constraints",
         f"EpilogSlurmctld={nudge}",
-        without="AccountingStoreFlags",
+        without=("AccountingStoreFlags", "Epilog="),
     ):
         assert bad(look(settings, "reports"))[0][0] is RED
         assert bad(look(slurm(settings, report_field="comment"), "reports")) == []
@@ -178,6 +178,8 @@ def test_slurm_conf_with_the_wrong_words(settings: Settings, open_path: Path) ->
         (found,) = bad(look(settings, "nudges"))
         assert f"{nudge} is missing" in found[1]
         assert bad(look(settings, "kept-words"))[0][0] is YELLOW
+        assert "is not set" in look(settings, "epilog")[0].message
+    assert "removes what" in look(settings, "epilog")[0].message
     for check in ("reports", "nudges", "kept-words"):
         assert bad(look(settings, check)) == []
 

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import os
 import re
+import signal
 import time
 from functools import partial
 from pathlib import Path
 
 import pytest
+from cluster_view import raw_redis
 from desks import constant, desk, slurm_conf, together, until_gone
 from faults import drained, note
 from invariants import clashes, desktops, whole_within
 from on_cluster import RUN, run, wait_for
+
+from moonlight_core import Settings, keys
+from moonlight_core.reconcile import Reconciler
+from moonlight_core.redis_client import connect
+from moonlight_core.slurm import PyslurmGateway
+from moonlight_core.store import SessionStore
 
 pytestmark = pytest.mark.usefixtures("mended")
 
@@ -39,6 +49,57 @@ def test_a_slurmd_that_comes_back_in_time_is_not_noticed() -> None:
     note("slurmd killed and started", ended_s=time.monotonic() - begin)
     survivors = {made[0].session_id: before[made[0].session_id]}
     note("slurmd killed and started", whole_s=whole_within(30, survivors=survivors))
+
+
+@pytest.mark.parametrize("daemon", ["slurmd", "slurmstepd"])
+def test_a_job_that_does_not_die(daemon: str) -> None:
+    """Who should end it hangs: told so, with its slot its own, until that one goes on."""
+    (undying,) = together([partial(desk, "alice")])
+    now = undying.now
+    name, job_id = now["slurm_node"], now["job_id"]
+    pids = hangs(daemon, name, job_id)
+    try:
+        begin = time.monotonic()
+        undying.api.delete(undying.session_id)
+        undying.until(lambda session: session["slurm_state"] == "COMPLETING")
+        time.sleep(2)
+        assert undying.now["status"] == "stopping"
+        # A minute later, by the clock of one more that looks after it.
+        look_in_a_minute()
+        told = undying.now
+        assert told["status"] == "stopping"
+        assert f"the node {name} does not answer, or a process there can" in told["reason"]
+        assert f"Its display and ports on {name} stay taken" in told["reason"]
+        leases = raw_redis().hgetall(keys.leases(name))
+        assert leases[undying.session_id] == f"{now['display_num']} {now['sunshine_port']}"
+        assert clashes() == []
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+    resumed = time.monotonic()
+    assert undying.ended()["reason"] == "Ended on request."
+    note(f"{daemon} hangs at the end", hung_s=resumed - begin, ended_s=time.monotonic() - resumed)
+    note(f"{daemon} hangs at the end", whole_s=whole_within(30))
+
+
+def look_in_a_minute() -> None:
+    """A round of reconcile, by a clock that is a minute ahead."""
+    settings = Settings.load()
+    store, gateway = SessionStore(connect(settings.redis)), PyslurmGateway(settings.slurm.conf)
+    later = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=61)
+    Reconciler(settings, store, gateway, clock=lambda: later).run()
+
+
+def hangs(daemon: str, node: str, job_id: int) -> list[int]:
+    """Stop a node's slurmd, or the slurmstepd processes of a job; their process ids on the head."""
+    if daemon == "slurmd":
+        pids = run("cluster-service", "status", f"slurmd@{node}").split()[-1:]
+    else:
+        pids = run("pgrep", "-f", f"^slurmstepd: .{job_id}\\.").split()
+    assert pids
+    for pid in pids:
+        os.kill(int(pid), signal.SIGSTOP)
+    return [int(pid) for pid in pids]
 
 
 def test_nodes_that_go_down_and_come_back() -> None:

@@ -69,7 +69,6 @@ def test_requests_right_after_its_start_are_answered(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import sys, time\n'moonlight_core.slurm_worker' in sys.orig_argv and time.sleep(4)\n"
     )
-    tmp_path.chmod(0o755)
 
     def create(user: str) -> int:
         """As a proxy that tries again until somebody listens."""

@@ -421,7 +421,7 @@ def test_without_slurm_every_check_of_it_is_red(
     """A sentence and no traceback, on a machine that has no Slurm at all."""
     monkeypatch.setenv("PATH", str(tmp_path))
     for check in ("slurm-conf", "slurmctld", "submit", "partition", "gres", "reports", "nudges",
-                  "qos", "account", "kept-words"):  # fmt: skip
+                  "epilog", "qos", "account", "kept-words"):  # fmt: skip
         found = look(check, slurm={"conf": str(tmp_path / "none.conf"), "account": "research"})
         assert grades(found) == [RED], check
 
