@@ -115,6 +115,10 @@ def test_what_is_installed(site: Path) -> None:
     assert "runs already" in run(str(site / "moonlight_8004"), "start")
     shown = run(str(site / "venv/bin/moonlight"), "--config", f"{CONFIG}/moonlight.toml", "images")
     assert "xfce4" in shown
+    # What runs is what was installed, whatever PYTHONPATH these tests have.
+    assert "PYTHONPATH" in os.environ
+    environment = Path(f"/proc/{pid()}/environ").read_bytes().split(b"\0")
+    assert not [value for value in environment if value.startswith(b"PYTHONPATH=")]
 
 
 def test_users_run_what_is_installed(site: Path) -> None:
@@ -307,8 +311,10 @@ def desktop(site: Path) -> Iterator[Desktop]:
     Api("alice").delete(made.id)
 
 
-@pytest.mark.slow  # three more installations
-def test_upgrade_and_rollback_leave_sessions_running(site: Path, desktop: Desktop) -> None:
+@pytest.mark.slow  # four more installations
+def test_upgrade_and_rollback_leave_sessions_running(
+    site: Path, desktop: Desktop, tmp_path: Path
+) -> None:
     """A configuration that a release does not take changes nothing."""
     first, release = pid(), (site / "venv").resolve()
     config = CONFIG / "moonlight.toml"
@@ -321,8 +327,23 @@ def test_upgrade_and_rollback_leave_sessions_running(site: Path, desktop: Deskto
     assert (site / "venv").resolve() != release
     assert pid() not in (None, first)
     assert desktop.runs()
+    upgraded = (site / "venv").resolve()
     install("--rollback")
     assert (site / "venv").resolve() == release
+    assert desktop.runs()
+    # One that does not answer goes, and is never rolled back to; a stopped service stays stopped.
+    broken = tmp_path / "broken"
+    shutil.copytree(DEPLOY.parent, broken, ignore=shutil.ignore_patterns(".*", "__pycache__"))
+    (broken / "moonlight_http/__main__.py").write_text("raise SystemExit(1)\n")
+    assert "was removed" in install("--source", broken, expect=4)
+    assert (site / "venv").resolve() == release
+    wait_for(lambda: healthy(PORT), bool)
+    assert {folder.resolve() for folder in (site / "releases").iterdir()} == {release, upgraded}
+    run(str(site / "moonlight_8004"), "stop")
+    install("--rollback")
+    assert ((site / "venv").resolve(), pid()) == (upgraded, None)
+    run(str(site / "moonlight_8004"), "start")
+    wait_for(lambda: healthy(PORT), bool)
     assert desktop.runs()
 
 

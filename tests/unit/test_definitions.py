@@ -125,6 +125,8 @@ def test_a_definition_is_complete(path: Path) -> None:
         assert f"\n{section}\n" in text
     assert re.search(r"\n    sunshine_sha256=[0-9a-f]{64}\n", text)
     assert re.search(r"\n    debian_release=\d+\n", text)
+    # In a trap dash knows of no jobs: a test that failed would wait for its desktop for ever.
+    assert "jobs -p" not in text
     environment = text.split("\n%environment\n")[1].split("\n%")[0]
     for line in environment.strip("\n").splitlines():
         assert re.fullmatch(r"    export [A-Z_]+=[\w.,:/\"${}-]*", line), line
