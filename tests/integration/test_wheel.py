@@ -18,7 +18,7 @@ ABOUT_THE_TREE = (
     *("test_package.py", "test_definitions.py", "test_devcluster_*", "test_docs.py"),
     *("test_standin_*", "test_ci*", "test_bench*", "test_lock.py"),
 )
-TEST_PACKAGES = ("hypothesis", "pytest", "pytest-timeout", "pyyaml")
+TEST_PACKAGES = ("hypothesis", "pytest", "pytest-timeout", "pytest-xdist", "pyyaml")
 CODE = (
     "import moonlight_core, moonlight_core.shipped as shipped\n"
     "print(moonlight_core.__file__); assert shipped.batch_script()"
