@@ -81,7 +81,12 @@ def test_requests_right_after_its_start_are_answered(tmp_path: Path) -> None:
     run("scontrol", "update", "PartitionName=viz", "State=DOWN")
     service = subprocess.Popen(
         [sys.executable, "-m", "moonlight_http"],
-        env=os.environ | {"MOONLIGHT_SERVICE_PORT": "8005", "PYTHONPATH": str(tmp_path)},
+        env=os.environ
+        | {
+            "MOONLIGHT_SERVICE_PORT": "8005",
+            "MOONLIGHT_SERVICE_USERS_SOCKET": "",
+            "PYTHONPATH": str(tmp_path),
+        },
         stderr=subprocess.DEVNULL,
     )
     try:
