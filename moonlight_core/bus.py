@@ -53,7 +53,7 @@ _NUMBERS = ("identity", "cpus", "memory_gb", "gpus", "hours", "width", "height",
 # Numbers that marks of earlier versions lack.
 _LATER_NUMBERS = ("idle_minutes", "secret_id")
 _LISTS = frozenset(name for name, option in OPTIONS.items() if option.kind is tuple)
-# slurmctld takes no AdminComment over 1024 bytes, and there are two lists.
+# Comment and Extra end at 1024 bytes; an AdminComment is kept within that, too.
 _LONGEST_LIST = 150
 _WORD_OF_OPTION = re.compile(r"[!-~]{1,64}")
 _LEASE = ("node", "display", "port", "restart")

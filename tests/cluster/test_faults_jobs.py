@@ -162,6 +162,35 @@ def test_jobs_that_may_not_start(fleeting: str) -> None:
     note("held, or without its QoS", whole_s=whole_within(20))
 
 
+def test_an_account_that_is_removed_while_its_job_waits() -> None:
+    """Slurm cannot launch the job and holds it: no slot is taken, and administrators can end it."""
+
+    def may_ask() -> Desk | None:
+        """Her session, once slurmctld has heard of her from slurmdbd."""
+        with contextlib.suppress(NotPermitted):
+            return desk("eve")
+        return None
+
+    run("useradd", "--uid=2077", "--no-create-home", "eve")
+    try:
+        run("sacctmgr", "-i", "add", "user", "eve", "account=research")
+        run("sacctmgr", "-i", "modify", "user", "eve", "set", "qos+=moonlight")
+        with partition_down():
+            session_id = wait_for(may_ask, bool).session_id
+            run("userdel", "eve")
+        lost = Desk(Api("carol"), session_id)
+        assert Api("eve")("GET", SESSIONS)[1]["code"] == "user_not_allowed"
+        begin = time.monotonic()
+        told = lost.until(lambda session: session["phase"] == "held")
+        assert (told["status"], told["sunshine_port"]) == ("pending", None)
+        note("account removed", told_s=time.monotonic() - begin)
+        lost.end()
+        note("account removed", whole_s=whole_within(20))
+    finally:
+        run("userdel", "eve", check=False)
+        run("sacctmgr", "-i", "delete", "user", "eve", check=False)
+
+
 def test_preempted_and_out_of_memory(nodes: Mapping[str, Node]) -> None:
     """By a QoS that preempts ours, with a warning; and by Slurm's own limit on memory.
 

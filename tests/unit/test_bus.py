@@ -68,7 +68,7 @@ def test_the_options_of_a_session_are_in_its_mark() -> None:
     assert Session.parsed(mark.options) == {
         name: getattr(session, name) for name in ("encoder", "audio", "binds", "applications")
     }
-    # What slurmctld might not take is rather left out.
+    # What is too long is left out.
     many = attrs.evolve(session, binds=tuple(f"/data/{n}" for n in range(30)))
     assert "binds" not in Mark.of_session(many).options
 
