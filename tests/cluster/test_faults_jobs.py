@@ -191,6 +191,7 @@ def test_an_account_that_is_removed_while_its_job_waits() -> None:
         run("sacctmgr", "-i", "delete", "user", "eve", check=False)
 
 
+@pytest.mark.slow  # waits for GraceTime and the scheduler
 def test_preempted_and_out_of_memory(nodes: Mapping[str, Node]) -> None:
     """By a QoS that preempts ours, with a warning; and by Slurm's own limit on memory.
 

@@ -102,6 +102,7 @@ def hangs(daemon: str, node: str, job_id: int) -> list[int]:
     return [int(pid) for pid in pids]
 
 
+@pytest.mark.slow  # waits for Slurm's SlurmdTimeout
 def test_nodes_that_go_down_and_come_back() -> None:
     """One without its slurmd, one by an administrator: sessions fail, by the node's name.
 

@@ -36,7 +36,7 @@ USERS = ("alice", "bob", "carol")
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("seconds", [8, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [4, pytest.param(30, marks=pytest.mark.slow)])
 def test_redis_is_away(api: Callable[[str], Api], way: str, seconds: int) -> None:
     """Everything says so at once, with 503; afterwards all is as it was."""
     alice = api("alice")
@@ -106,6 +106,7 @@ def test_redis_loses_everything(
     assert [user.get(session_id)["applications"] for user, session_id in six] == shown
 
 
+@pytest.mark.slow  # waits for the next scan of all jobs
 def test_redis_comes_back_as_it_was_some_time_ago(api: Callable[[str], Api]) -> None:
     """An old copy knows neither who came nor who left since; no slot is given twice for it."""
     alice, bob = api("alice"), api("bob")

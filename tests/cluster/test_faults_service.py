@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("mended")
 
 CHILD = Path(__file__).with_name("crash_child.py")
 USERS = ("alice", "bob", "carol")
-REPAIR_STEPS = 16
+REPAIR_STEPS = 8
 # Steps are many, users may have four sessions.
 MANY = {"MOONLIGHT_SESSIONS_PER_USER": "20"}
 
@@ -102,6 +102,7 @@ def test_requests_right_after_its_start_are_answered(tmp_path: Path) -> None:
         run("scontrol", "update", "PartitionName=viz", "State=UP")
 
 
+@pytest.mark.slow  # waits for submit_grace_s
 def test_killed_at_every_step_of_create(api: Callable[[str], Api]) -> None:
     """What was begun is finished or undone, and nobody's session is lost or doubled."""
     crashes = 0

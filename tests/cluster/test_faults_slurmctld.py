@@ -34,7 +34,7 @@ def running(api: Callable[[str], Api], *users: str) -> list[tuple[Api, str]]:
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("seconds", [12, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [6, pytest.param(60, marks=pytest.mark.slow)])
 @pytest.mark.timeout(400)
 def test_slurmctld_is_away(api: Callable[[str], Api], way: str, seconds: int) -> None:
     """Reads stay fast, a create is refused, a delete is remembered, desktops go on."""

@@ -53,6 +53,7 @@ def reap(*arguments: str) -> Any:
     return {each["session_id"]: each for each in json.loads(answer)}
 
 
+@pytest.mark.slow  # idle time is in minutes
 def test_an_idle_desktop_ends_and_no_other(viewer: Viewer, api: Callable[[str], Api]) -> None:
     """A minute with nobody; somebody; no limit; and whoever left and came back in time."""
     bob = api("bob")
