@@ -105,7 +105,7 @@ def healthy(port: int) -> bool:
     return False
 
 
-def test_what_is_installed(site: Path) -> None:
+def test_what_is_installed(site: Path, tmp_path: Path) -> None:
     """Its own environment, logs, configuration and pid; seen as moonlight_8004."""
     assert (site / "venv").is_symlink()
     assert (site / "etc").resolve() == CONFIG
@@ -115,6 +115,12 @@ def test_what_is_installed(site: Path) -> None:
     assert "runs already" in run(str(site / "moonlight_8004"), "start")
     shown = run(str(site / "venv/bin/moonlight"), "--config", f"{CONFIG}/moonlight.toml", "images")
     assert "xfce4" in shown
+    (tmp_path / "attrs.py").write_text("raise SystemExit('some other attrs')")
+    told = run(
+        str(site / "venv/bin/moonlight"), "--version",
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert told.startswith("moonlight ")
     # What runs is what was installed, whatever PYTHONPATH these tests have.
     assert "PYTHONPATH" in os.environ
     environment = Path(f"/proc/{pid()}/environ").read_bytes().split(b"\0")
