@@ -125,7 +125,8 @@ def test_slurmdbd_is_away(api: Callable[[str], Api]) -> None:
         bob = api("bob")
         kept = bob.create()["session_id"]
         bob.wait(kept, "running")
-    assert answers.p99_s < max(P99_S, 2 * usual.p99_s)
+    # Desktops start meanwhile.
+    assert answers.p99_s < max(2 * P99_S, 2 * usual.p99_s)
     note("slurmdbd stopped", whole_s=whole_within(30), p99_s=answers.p99_s)
 
 
