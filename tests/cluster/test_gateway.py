@@ -63,8 +63,8 @@ def test_a_hung_slurmctld_costs_the_deadline_and_no_more(worker: WorkerGateway) 
         first = time.monotonic() - begin
         with pytest.raises(SlurmUnavailable):
             worker.jobs([1])
-        assert time.monotonic() - begin - first < 1
-        assert 1.9 < first < 5
+        assert time.monotonic() - begin - first < 1.9
+        assert 1.9 < first < 10
     finally:
         os.kill(slurmctld, signal.SIGCONT)
 

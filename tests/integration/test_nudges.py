@@ -35,7 +35,7 @@ def test_a_nudge_during_a_round_is_not_lost(store: SessionStore) -> None:
             store.nudge()
         begin = time.monotonic()
         assert nudges.wait(30, NEVER)
-        assert time.monotonic() - begin < 1
+        assert time.monotonic() - begin < 15
         assert not nudges.wait(0.2, NEVER)
 
 

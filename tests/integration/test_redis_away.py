@@ -61,7 +61,7 @@ def test_only_the_first_call_waits_for_a_slow_redis(
 def test_a_call_is_never_made_twice(tmp_path: Path) -> None:
     """By itself redis-py would try for many seconds."""
     away = SessionStore(connect(RedisSettings(url=f"unix://{tmp_path}/none")))
-    assert seconds(away.ping) < 0.5
+    assert seconds(away.ping) < 3
 
 
 def test_without_a_loop_somebody_tries_again(tmp_path: Path, redis_url: str) -> None:

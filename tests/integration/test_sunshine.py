@@ -136,7 +136,7 @@ def calls(sunshine: Sunshine) -> list[Callable[[], object]]:
     ]
 
 
-@pytest.mark.parametrize("serve", [drip, drip_headers, lambda _connection: time.sleep(1)])
+@pytest.mark.parametrize("serve", [drip, drip_headers, lambda _connection: time.sleep(20)])
 def test_slow_ones_have_a_deadline_for_all(
     host: Host, serve: Callable[[socket.socket], None]
 ) -> None:
@@ -145,7 +145,7 @@ def test_slow_ones_have_a_deadline_for_all(
     begin = time.monotonic()
     with pytest.raises((SunshineUnreachable, SunshineAnswerUnusable)):
         host.sunshine.clients()
-    assert time.monotonic() - begin < 1
+    assert time.monotonic() - begin < 5
 
 
 @pytest.mark.parametrize(
@@ -362,7 +362,7 @@ def test_no_tls(host: Host, first: bytes) -> None:
         begin = time.monotonic()
         with pytest.raises((SunshineAnswerUnusable, SunshineUnreachable)):
             other.clients()
-        assert time.monotonic() - begin < 1
+        assert time.monotonic() - begin < 5
         thread.join(5)
     assert b"Basic" not in b"".join(heard)
 
