@@ -241,12 +241,16 @@ class PyslurmGateway:
             raise refused(f"Slurm was not asked to {what}: {exc}.") from exc
 
 
-def _installed() -> str:
-    """Which pyslurm is installed beside us."""
+def installed_version() -> str | None:
+    """The version of the pyslurm that is installed beside us, without importing it."""
     try:
-        return f"pyslurm {importlib.metadata.version('pyslurm')}"
+        return importlib.metadata.version("pyslurm")
     except importlib.metadata.PackageNotFoundError:
-        return "pyslurm"
+        return None
+
+
+def _installed() -> str:
+    return f"pyslurm {installed_version() or ''}".strip()
 
 
 def _not_importable(exc: ImportError) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import pwd
 import re
@@ -14,6 +13,7 @@ from moonlight_core import ports as arithmetic
 from moonlight_core.doctor.finding import Finding, green, red, yellow
 from moonlight_core.doctor.limits import minutes
 from moonlight_core.errors import SlurmError
+from moonlight_core.slurm import installed_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,9 +48,8 @@ def pyslurm(site: Site) -> Iterator[Finding]:
     """It is installed, works with this slurmctld, and is of its version."""
     subject = "pyslurm"
     build = "docs/install.md, 'pyslurm and your Slurm', tells which one it takes and how it is had."
-    try:
-        version = importlib.metadata.version("pyslurm")
-    except importlib.metadata.PackageNotFoundError:
+    version = installed_version()
+    if version is None:
         yield red(subject, "pyslurm is not installed beside this program.", build)
         return
     slurm = site.option("SLURM_VERSION")
@@ -204,9 +203,8 @@ def gres(site: Site) -> Iterator[Finding]:
 
 def _pyslurm_without_extra() -> str | None:
     """The version of the pyslurm beside us, if it is older than Job.extra in it (its sources)."""
-    try:
-        version = importlib.metadata.version("pyslurm")
-    except importlib.metadata.PackageNotFoundError:
+    version = installed_version()
+    if version is None:
         return None
     numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
     return version if numbers < _EXTRA_SINCE else None

@@ -17,7 +17,7 @@ from moonlight_http import create_app
 from moonlight_http.serving import Server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from moonlight_core import SessionManager
@@ -109,3 +109,17 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def served(connections: Iterable[socket.socket]) -> int:
+    """How many of these connections the service still answers; they are closed."""
+    answered = 0
+    for one in connections:
+        try:
+            one.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            answered += one.recv(100).startswith(b"HTTP/1.1 200")
+        except OSError:
+            continue
+        finally:
+            one.close()
+    return answered
