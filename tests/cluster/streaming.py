@@ -90,13 +90,19 @@ def shown_in(viewer: Viewer, what: str) -> str:
     return found[1] if found else text
 
 
-def of_session(node: Node, session: dict[str, Any], program: str) -> int:
-    """The process of a session's program: below its batch script, whatever else its user runs."""
+def below_script(node: Node, session: dict[str, Any]) -> set[int]:
+    """The processes of a session: its batch script and what is below it."""
     script = f"job{session['job_id']:05d}/slurm_script"
     below = {pid for pid, args in node.processes(session["username"]).items() if script in args}
     assert below, "the session has no batch script"
     for _ in range(6):
         found = node.run("pgrep", "-P", ",".join(map(str, below)), check=False)
         below |= {int(pid) for pid in found.split()}
+    return below
+
+
+def of_session(node: Node, session: dict[str, Any], program: str) -> int:
+    """The process of a session's program: below its batch script, whatever else its user runs."""
+    below = below_script(node, session)
     names = node.run("ps", "-o", "pid=,args=", "-p", ",".join(map(str, below))).splitlines()
     return next(int(line.split()[0]) for line in names if re.match(rf"\s*\d+ {program}", line))

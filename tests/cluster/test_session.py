@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from on_cluster import SESSIONS, Api, Node, run, wait_for
-from streaming import of_session
+from on_cluster import SESSIONS, Api, Node, everything, run, wait_for
+from streaming import below_script, of_session
 
 from moonlight_core import SessionEnded, keys, ports
 
@@ -32,7 +32,6 @@ def test_a_desktop_over_http(
 ) -> None:
     """Asked for, started, drawn, ended; nothing is left."""
     alice = api("alice")
-    before = {node.name: node.processes("alice") for node in nodes.values()}
     created = alice.create("xfce4", width=1280, height=720)
     session_id = created["session_id"]
     assert created["status"] == "pending"
@@ -49,11 +48,8 @@ def test_a_desktop_over_http(
     for port in ports.tcp_ports(base_port):
         assert port in listeners
     assert display in node.displays()
-    processes = [
-        arguments
-        for pid, arguments in node.processes("alice").items()
-        if pid not in before[node.name]
-    ]
+    mine = below_script(node, session)
+    processes = [args for pid, args in node.processes("alice").items() if pid in mine]
     for program in ("Xvfb", "sunshine", "xfce4-session", "pulseaudio"):
         assert any(program in arguments for arguments in processes), program
     record = redis_cli("hgetall", keys.session(session_id)).split("\n")
@@ -72,12 +68,21 @@ def test_a_desktop_over_http(
     assert session["reason"] == "Ended on request."
     assert session["stopped_at"]
     assert alice.delete(session_id) == session
-    wait_for(lambda: node.processes("alice"), lambda now: now == before[node.name])
+    wait_for(lambda: not_of_sessions(node, alice), lambda left: not left)
     assert not set(ports.tcp_ports(base_port)) & set(node.listeners())
     assert display not in node.displays()
     assert not (SESSION_DIRS / session_id).exists()
     assert redis_cli("hexists", keys.leases(node.name), session_id).strip() == "0"
     assert 0 < int(redis_cli("ttl", keys.session(session_id))) <= 86400
+
+
+def not_of_sessions(node: Node, user: Api) -> dict[int, str]:
+    """What a user runs on a node beside her sessions there, which others may have started."""
+    theirs: set[int] = set()
+    for session in user("GET", SESSIONS)[1]["sessions"]:
+        if session["status"] == "running" and session["slurm_node"] == node.name:
+            theirs |= below_script(node, session)
+    return {pid: args for pid, args in node.processes(user.user).items() if pid not in theirs}
 
 
 def screenshot(node: Node, session_id: str, display: int) -> bytes:
@@ -124,7 +129,15 @@ def test_two_users_on_one_node_and_the_same_slot_on_two_nodes(
     pair = next(pair for pair in by_node.values() if len(pair) == 2)
     assert pair[0]["display_num"] != pair[1]["display_num"]
     assert not ports.clash(pair[0]["sunshine_port"], pair[1]["sunshine_port"])
-    slots = [{(s["display_num"], s["sunshine_port"]) for s in group} for group in by_node.values()]
+    # The first slots of a node may be taken by who was there before.
+    slots = [
+        {
+            (session["display_num"], session["sunshine_port"])
+            for session in everything()
+            if session["status"] == "running" and session["slurm_node"] == node
+        }
+        for node in by_node
+    ]
     assert slots[0] & slots[1]
 
 
