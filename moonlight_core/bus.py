@@ -26,9 +26,10 @@ shown, and bounded, but never trusted.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 import attrs
@@ -173,18 +174,26 @@ def _word_of(value: str, name: str) -> str:
     return ",".join(quote(item, safe="/:") for item in json.loads(value))
 
 
+@functools.cache
+def _usual() -> Mapping[str, Any]:
+    defaults = {field.name: field.default for field in attrs.fields(Session)}
+    return {name: defaults[name] for name in OPTIONS}
+
+
 def _options_of(session: Session) -> dict[str, str]:
-    usual = {field.name: field.default for field in attrs.fields(Session)}
-    record = session.to_record()
+    chosen = {
+        name: spelled(value)
+        for name, usual in _usual().items()
+        if (value := getattr(session, name)) != usual
+    }
     return {
-        name: record[name]
-        for name in OPTIONS
-        if getattr(session, name) != usual[name]
+        name: text
+        for name, text in chosen.items()
         # An AdminComment is one line, and a word of it has no spaces.
-        and (
-            len(_word_of(record[name], name)) <= _LONGEST_LIST
+        if (
+            len(_word_of(text, name)) <= _LONGEST_LIST
             if name in _LISTS
-            else _WORD_OF_OPTION.fullmatch(record[name])
+            else _WORD_OF_OPTION.fullmatch(text)
         )
     }
 

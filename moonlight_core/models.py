@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -235,8 +236,8 @@ class Session:
 
     def to_record(self) -> dict[str, str]:
         """The session as fields of a Redis hash: what is None is absent."""
-        fields = attrs.asdict(self, recurse=False, filter=lambda field, _value: _stored(field.name))
-        return {name: spelled(value) for name, value in fields.items() if value is not None}
+        values = ((name, getattr(self, name)) for name in _stored_fields())
+        return {name: spelled(value) for name, value in values if value is not None}
 
     @classmethod
     def from_record(cls, record: dict[str, str]) -> Session:
@@ -258,9 +259,9 @@ class Session:
             ValueError: when one is not what it should be.
         """
         return {
-            field.name: _PARSERS[field.type](record[field.name])
-            for field in attrs.fields(cls)
-            if _stored(field.name) and field.name in record
+            name: _PARSERS[annotation](record[name])
+            for name, annotation in _stored_fields().items()
+            if name in record
         }
 
 
@@ -338,9 +339,11 @@ INTERNAL_FIELDS = frozenset(
 )
 
 
-def _stored(name: str) -> bool:
+@functools.cache
+def _stored_fields() -> Mapping[str, Any]:
+    """The attributes of a session that stand in its record, with their annotations."""
     # How a client reaches a node is configuration, not state.
-    return name != "connect"
+    return {field.name: field.type for field in attrs.fields(Session) if field.name != "connect"}
 
 
 _PARSERS = PARSERS | {"Status": Status}

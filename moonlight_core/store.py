@@ -16,6 +16,7 @@ from moonlight_core.events import EventFeed
 from moonlight_core.lease_store import CLASHES, NO_NODE, LeaseStore
 from moonlight_core.nudges import Nudges
 from moonlight_core.pairing_store import PairingStore
+from moonlight_core.record_values import spelled
 from moonlight_core.records import RecordReader
 from moonlight_core.redis_client import insist, redis_errors
 from moonlight_core.scan_store import ScanStore
@@ -155,7 +156,7 @@ class SessionStore(LeaseStore):
         revision = self._run(
             "update",
             [keys.session(session.session_id)],
-            [session.revision, keys.EVENTS, message, *_changes(session, changes)],
+            [session.revision, keys.EVENTS, message, *_changes(changes)],
         )
         return attrs.evolve(session, **changes, revision=revision) if revision else None
 
@@ -185,7 +186,7 @@ class SessionStore(LeaseStore):
                     keep_s,
                     keys.EVENTS,
                     _message(session, changes),
-                    *_changes(session, changes),
+                    *_changes(changes),
                 ],
             )
         )
@@ -264,9 +265,11 @@ def _pairs(record: Mapping[str, str]) -> list[str]:
     return [part for pair in record.items() for part in pair]
 
 
-def _changes(session: Session, changes: Mapping[str, Any]) -> list[str]:
-    after = attrs.evolve(session, **changes).to_record()
-    return [part for name in changes for part in (name, after.get(name, ""))]
+def _changes(changes: Mapping[str, Any]) -> list[str]:
+    """What ``update`` and ``finish`` write: '' removes a field."""
+    return _pairs(
+        {name: "" if value is None else spelled(value) for name, value in changes.items()}
+    )
 
 
 def _message(session: Session, changes: Mapping[str, Any]) -> str:

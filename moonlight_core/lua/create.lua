@@ -11,9 +11,7 @@
 if redis.call('EXISTS', KEYS[1]) == 1 then
   return {2, 0, 0}
 end
--- The score is the identity, so that they come in order.
-local living = redis.call('ZRANGE', KEYS[5], 0, -1, 'WITHSCORES')
-local live = #living / 2
+local live = redis.call('ZCARD', KEYS[5])
 local limit = tonumber(ARGV[3])
 if limit >= 0 and live >= limit then
   return {0, live, 0}
@@ -32,12 +30,18 @@ if most >= 0 then
   redis.call('LTRIM', KEYS[6], 0, most - 1)
   redis.call('EXPIRE', KEYS[6], window)
 end
-local identity = 1
-for i = 2, #living, 2 do
-  if tonumber(living[i]) == identity then
-    identity = identity + 1
+-- The score of a live session is its identity. A number is free from low to high: of all from 1 to
+-- one more than there are sessions at first, then in the half where fewer are taken than there are.
+local low, high = 1, live + 1
+while low < high do
+  local middle = math.floor((low + high) / 2)
+  if redis.call('ZCOUNT', KEYS[5], low, middle) > middle - low then
+    low = middle + 1
+  else
+    high = middle
   end
 end
+local identity = low
 redis.call('HSET', KEYS[1], unpack(ARGV, 6))
 local revision = next_revision()
 redis.call('HSET', KEYS[1], 'identity', identity, 'revision', revision)
