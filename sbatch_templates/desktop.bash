@@ -55,7 +55,7 @@ end_inside() {
         kill -0 $sunshine $x 2>/dev/null || break
         sleep 0.1
     done
-    exit "$status" # the container's init ends with us, and the kernel ends whatever is left
+    exit "$status" # we are process 1: with us the kernel ends whatever is left
 }
 
 # spread_process_ids: session managers listen on the abstract socket @/tmp/.ICE-unix/<process id>, which
