@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 _LOOK_S = 0.2
 # slurmctld sends its nudge a little before the job's state says so, in seconds.
 _EAGER_S = 1.5
-_EAGER_EVERY_S = 0.25
-# What a session is when slurmctld will soon have more to tell.
+# What a session is when slurmctld will soon have more to tell: where a node is free, a job starts
+# some seconds after its submit at most.
 _SOON_MORE = ("pending", "stopping")
+_SOON_S = 5.0
+_EAGER_EVERY_S = 0.25
 # Whoever nudges without end gets this many seconds between two rounds.
 _LEAST_S = 0.05
 
@@ -73,7 +75,7 @@ class Nudges:
             stop.wait(max(0.0, end - time.monotonic()))
             return False
         if nudged:
-            self._eager_until = time.monotonic() + _EAGER_S
+            self._eager_until = max(self._eager_until, time.monotonic() + _EAGER_S)
             stop.wait(max(0.0, begin + _LEAST_S - time.monotonic()))
         return nudged
 
@@ -93,7 +95,7 @@ class Nudges:
                 if said == keys.NUDGE:
                     nudged = True
                 elif said.partition(" ")[2].startswith(_SOON_MORE):
-                    self._eager_until = time.monotonic() + _EAGER_S
+                    self._eager_until = time.monotonic() + _SOON_S
                     end = min(end, time.monotonic() + _EAGER_EVERY_S)
                 # All that has arrived by now is one nudge.
                 if (nudged and message is None) or time.monotonic() >= end:
