@@ -15,6 +15,7 @@
     moonlight:scan                   string  set while nobody needs to scan all jobs again; expires
     moonlight:events                 channel "<session id> <status> <phase>" at each change;
                                              "nudge" asks for a round of reconcile at once
+    moonlight:nobody                 channel on which nobody speaks (moonlight_core.tracking)
 
 Ids hold no colon, neither do user or node names, so keys cannot meet.
 """
@@ -28,6 +29,7 @@ NODES = PREFIX + "nodes"
 SCAN = PREFIX + "scan"
 EVENTS = PREFIX + "events"
 NUDGE = "nudge"
+NOBODY = PREFIX + "nobody"
 
 
 def session(session_id: str) -> str:

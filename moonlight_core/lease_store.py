@@ -10,6 +10,7 @@ import attrs
 from moonlight_core import keys, ports
 from moonlight_core.redis_client import redis_errors
 from moonlight_core.shipped import lua_script
+from moonlight_core.tracking import Tracking
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -26,10 +27,15 @@ CLASHES = " ".join(str(difference) for difference in sorted(ports.CLASHES))
 
 
 class LeaseStore:
-    """The half of ``SessionStore`` that gives out slots."""
+    """The half of ``SessionStore`` that gives out slots.
+
+    Attributes:
+        tracking: whether any record may have changed.
+    """
 
     def __init__(self, client: redis.Redis, scripts: Iterable[str]) -> None:
         self._redis = client
+        self.tracking = Tracking(client)
         self._scripts: Mapping[str, Script] = {
             name: client.register_script(lua_script("revision") + lua_script(name))
             for name in ("lease", "unlease", *scripts)
@@ -109,8 +115,11 @@ class LeaseStore:
         return attrs.evolve(session, display_num=None, sunshine_port=None, revision=revision)
 
     def _run(self, name: str, names: list[str], args: Sequence[Any]) -> Any:
-        with redis_errors():
-            return self._scripts[name](keys=names, args=list(args))
+        try:
+            with redis_errors():
+                return self._scripts[name](keys=names, args=list(args))
+        finally:
+            self.tracking.changed()
 
 
 @functools.lru_cache(maxsize=16)

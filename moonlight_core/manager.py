@@ -268,6 +268,18 @@ class SessionManager(SessionViews, SiteView):
         """
         return self._reconciler.run()
 
+    def listen_for_changes(self) -> None:
+        """Let Redis tell of changes, so that it need not be asked while it tells of none.
+
+        For a process that goes on reading: what Redis says must be heard. To be called again and
+        again, for a connection that was lost; ``stop_listening`` ends it.
+        """
+        self._store.tracking.listen()
+
+    def stop_listening(self) -> None:
+        """Ask Redis again at each read."""
+        self._store.tracking.close()
+
     def nudges(self) -> Nudges:
         """What to wait for between two rounds; see ``moonlight_core.nudges``."""
         return self._store.nudges()

@@ -49,7 +49,7 @@ class SessionStore(LeaseStore):
 
     def __init__(self, client: redis.Redis) -> None:
         super().__init__(client, _SCRIPTS)
-        self._records = RecordReader(client)
+        self._records = RecordReader(client, self.tracking)
         self.pairings = PairingStore(client)
         self.feed = EventFeed(client)
         self.slots = SlotStore(client)

@@ -107,6 +107,7 @@ def main(argv: list[str] | None = None) -> int:
         pairings.join(_FINISH_S)
         if loop.ident is not None:
             loop.join(timeout=_FINISH_S)
+        manager.stop_listening()
         gateway.close()
         _log.info("stopped; sessions go on")
     return os.EX_OK
@@ -138,6 +139,7 @@ def _reconcile_loop(
     with manager.nudges() as nudges:
         while not stop.is_set():
             try:
+                manager.listen_for_changes()
                 began = time.monotonic()
                 metrics.round_done(manager.reconcile(), time.monotonic() - began)
             except MoonlightError as exc:
