@@ -40,6 +40,8 @@ PORT, BASELINE_PORT, EMPTY_PORT = 8014, 8015, 8016
 _OURS, _BASELINES = 1, 2  # databases of Redis
 _SESSIONS = "/api/moonlight/sessions"
 _START_S = 60.0
+# Longer than the MinJobAge of the development cluster, in seconds; and how many jobs do not count.
+_FORGET_S, _FEW = 420.0, 100
 # The kernel ends what we started when we are killed.
 _WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
 
@@ -114,6 +116,18 @@ class Bench:
             if time.monotonic() > deadline:
                 raise BenchError("The jobs of the benchmark do not end.")
             time.sleep(0.2)
+
+    def wait_until_forgotten(self) -> None:
+        """Wait until slurmctld has forgotten the jobs of earlier measurements.
+
+        It tells of ended jobs, too, for MinJobAge and up to a minute more (slurm.conf(5)).
+        """
+        deadline = time.monotonic() + _FORGET_S
+        while (left := len(_output("squeue", "--noheader", "--states=all").splitlines())) > _FEW:
+            if time.monotonic() > deadline:
+                raise BenchError(f"slurmctld still knows {left} jobs of earlier measurements.")
+            print(f"    ({left:,} ended jobs to be forgotten by slurmctld)", flush=True)
+            time.sleep(20)
 
     @contextlib.contextmanager
     def service(self, *, parked: bool = True, **settings: object) -> Iterator[int]:

@@ -125,7 +125,7 @@ def _worker(  # noqa: PLR0917 - a process is given its arguments in order
     taken = refused = doubles = 0
     gate.wait()  # type: ignore[attr-defined]
     begun = time.monotonic()
-    while taken + refused < times and session is not None:
+    while taken < times and session is not None:
         node = _NODES[(number + taken + refused) % len(_NODES)]
         leased = store.leased(session, node, _DISPLAYS, _PORTS)
         if leased is None:

@@ -31,6 +31,7 @@ _SLOTS = 6
 def rounds_on_slurm(bench: Bench) -> None:
     """Rounds over live sessions and foreign jobs in a real slurmctld."""
     live, foreign = (1000, 10_000) if bench.long else (200, 1_000)
+    bench.wait_until_forgotten()
     submit_held(foreign)
     with bench.service() as pid:
         client = load.Client(PORT)
@@ -234,6 +235,7 @@ def growth_of_records(bench: Bench) -> None:
 def growth_of_jobs(bench: Bench) -> None:
     """List, create and a round with few and with many jobs of others in the queue."""
     there = 0
+    bench.wait_until_forgotten()
     for number in (100, 10_000, 100_000) if bench.long else (100, 2_000):
         submit_held(number - there, begin=there)
         there = number

@@ -8,7 +8,6 @@ that must stay awake while slurmctld is away uses ``moonlight_core.slurm_worker`
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import functools
 import importlib.metadata
 import logging
@@ -26,13 +25,14 @@ from moonlight_core.errors import (
     SubmitOutcomeUnknown,
     SubmitRejected,
 )
-from moonlight_core.gateway import COMMENT_PREFIX, FEW_JOBS, SlurmJob, SlurmNode
+from moonlight_core.gateway import COMMENT_PREFIX, FEW_JOBS
+from moonlight_core.slurm_values import ended_job_of, job_of, node_of, text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from pathlib import Path
 
-    from moonlight_core.gateway import JobSpec
+    from moonlight_core.gateway import JobSpec, SlurmJob, SlurmNode
 
 _log = logging.getLogger(__name__)
 
@@ -117,12 +117,12 @@ class PyslurmGateway:
         wanted = set(job_ids)
         # One job costs a request (two when it runs), all jobs one long request.
         if len(wanted) > FEW_JOBS:
-            return {job.id: _job(job) for job in self._load_all() if job.id in wanted}
+            return {job.id: job_of(job) for job in self._load_all() if job.id in wanted}
         found = {}
         for job_id in wanted:
             with self._errors(f"look job {job_id} up"):
                 try:
-                    found[job_id] = _job(self._pyslurm.Job.load(job_id))
+                    found[job_id] = job_of(self._pyslurm.Job.load(job_id))
                 except self._pyslurm.RPCError as exc:
                     if exc.errno != slurm_errno.INVALID_JOB_ID:
                         raise
@@ -131,10 +131,10 @@ class PyslurmGateway:
     def our_jobs(self) -> list[SlurmJob]:
         """See ``SlurmGateway.our_jobs``."""
         return [
-            _job(job)
+            job_of(job)
             for job in self._load_all()
-            if _text(job, "comment").startswith(COMMENT_PREFIX)
-            or _text(job, "admin_comment").startswith(COMMENT_PREFIX)
+            if text(job, "comment").startswith(COMMENT_PREFIX)
+            or text(job, "admin_comment").startswith(COMMENT_PREFIX)
         ]
 
     def _load_all(self) -> Collection[Any]:
@@ -192,7 +192,7 @@ class PyslurmGateway:
         with self._errors(f"ask slurmdbd for job {job_id}"):
             jobs = pyslurm.db.Jobs.load(pyslurm.db.JobFilter(ids=[job_id]))
         job = next((job for job in jobs.values() if job.id == job_id), None)
-        return None if job is None else _ended_job(job)
+        return None if job is None else ended_job_of(job)
 
     def nodes(self, partition: str) -> list[SlurmNode]:
         """See ``SlurmGateway.nodes``."""
@@ -204,7 +204,7 @@ class PyslurmGateway:
                 for node in pyslurm.Nodes.load().values()
                 if partition in (node.partitions or ())
             ]
-        return sorted(map(_node, found), key=lambda node: node.name)
+        return sorted(map(node_of, found), key=lambda node: node.name)
 
     @contextlib.contextmanager
     def _errors(
@@ -252,7 +252,7 @@ def _without_statistics(pyslurm: Any) -> Iterator[None]:
 
     No other thread sees it: what runs meanwhile is all C, and holds the GIL.
     """
-    module = getattr(pyslurm.db, "stats", None)
+    module = getattr(getattr(pyslurm, "db", None), "stats", None)
     find = getattr(module, "instance_to_dict", None)
     if module is None or find is None:
         yield
@@ -283,74 +283,3 @@ def _not_importable(exc: ImportError) -> str:
         f"{_installed()} cannot be imported ({exc}): most often it was built for another Slurm "
         f"than the one that is here now. {_HOW}"
     )
-
-
-def _node(node: Any) -> SlurmNode:
-    gres: dict[str, int] = {}
-    for name, count in node.configured_gres.items():
-        # With a type it is "gpu:a40".
-        kind = name.partition(":")[0]
-        gres[kind] = gres.get(kind, 0) + count
-    return SlurmNode(name=node.name, state=node.state, reason=_text(node, "reason"), gres=gres)
-
-
-def _job(job: Any) -> SlurmJob:
-    running = job.state != "PENDING"
-    return SlurmJob(
-        job_id=job.id,
-        name=_text(job, "name"),
-        user_id=job.user_id if job.user_id is not None else -1,
-        state=job.state,
-        state_reason=_text(job, "state_reason"),
-        node=(job.batch_host or job.allocated_nodes or None) if running else None,
-        comment=_text(job, "comment"),
-        admin_comment=_text(job, "admin_comment"),
-        extra=_text(job, "extra"),
-        restart_count=job.requeue_count or 0,
-        submitted_at=_time(job.submit_time),
-        # While a job is pending this is when Slurm expects to start it.
-        started_at=_time(job.start_time) if running else None,
-        expected_start_at=None if running else _time(job.start_time),
-        ended_at=_time(job.end_time),
-        # Slurm moves it: for a new limit, after a suspension, for the grace time of a preemption.
-        expires_at=(
-            _time(job.end_time)
-            if running and job.state != "SUSPENDED" and isinstance(job.time_limit, int)
-            else None
-        ),
-        preempted_at=_time(job.preempt_time),
-        exit_code=job.exit_code,
-        exit_signal=job.exit_code_signal,
-    )
-
-
-def _ended_job(job: Any) -> SlurmJob:
-    return SlurmJob(
-        job_id=job.id,
-        name=_text(job, "name"),
-        user_id=job.user_id if job.user_id is not None else -1,
-        # sacct's "CANCELLED by 1000" is CANCELLED to us.
-        state=str(job.state).split(" ", 1)[0],
-        node=job.nodelist or None,
-        comment=_text(job, "comment"),
-        admin_comment=_text(job, "admin_comment"),
-        extra=_text(job, "extra"),
-        submitted_at=_time(job.submit_time),
-        started_at=_time(job.start_time),
-        ended_at=_time(job.end_time),
-        exit_code=job.exit_code,
-        exit_signal=job.exit_code_signal,
-    )
-
-
-def _time(seconds: int | None) -> dt.datetime | None:
-    return dt.datetime.fromtimestamp(seconds, dt.UTC) if seconds else None
-
-
-def _text(job: Any, name: str) -> str:
-    try:
-        # pyslurm before 25.11 does not know a job's Extra.
-        return getattr(job, name, None) or ""
-    except UnicodeDecodeError:
-        # A job's owner may write any bytes; what is no UTF-8 is nothing that we wrote.
-        return ""

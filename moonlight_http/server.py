@@ -139,7 +139,6 @@ def _reconcile_loop(
     with manager.nudges() as nudges:
         while not stop.is_set():
             try:
-                manager.listen_for_changes()
                 began = time.monotonic()
                 metrics.round_done(manager.reconcile(), time.monotonic() - began)
             except MoonlightError as exc:
@@ -154,9 +153,10 @@ def _reconcile_loop(
                     _log.info("reconcile goes on")
                 trouble = ""
             try:
+                manager.listen_for_changes()
                 nudges.wait(interval_s, stop)
             except Exception:  # noqa: BLE001 - as above
-                _log.exception("waiting for nudges failed")
+                _log.exception("listening to Redis failed")
                 stop.wait(interval_s)
 
 

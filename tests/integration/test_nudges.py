@@ -106,7 +106,7 @@ def test_without_redis_the_time_is_waited_for(tmp_path: Path) -> None:
 
 
 class Stubborn:
-    """A manager whose rounds and nudges both fail in ways that nobody has thought of."""
+    """A manager all of whose parts fail in ways that nobody has thought of."""
 
     def __init__(self, stop: threading.Event) -> None:
         self.rounds = 0
@@ -125,6 +125,11 @@ class Stubborn:
     def nudges(self) -> contextlib.nullcontext[Stubborn]:
         """This one listens as well."""
         return contextlib.nullcontext(self)
+
+    def listen_for_changes(self) -> None:
+        """Every other time, so that nudges are waited for in between."""
+        if self.rounds % 2:
+            raise ZeroDivisionError
 
     def wait(self, _timeout_s: float, _stop: threading.Event) -> bool:
         """Never comes to anything."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from itertools import combinations
 from typing import TYPE_CHECKING
 
 import attrs
@@ -65,6 +66,19 @@ def test_each_live_session_of_a_user_has_an_identity_of_its_own(store: SessionSt
     with ThreadPoolExecutor(16) as pool:
         made = list(pool.map(lambda _: created(store, username="carol").identity, range(40)))
     assert sorted(made) == list(range(1, 41))
+
+
+def test_a_gap_among_many_identities_is_found(store: SessionStore) -> None:
+    """Whichever sessions have ended: the lowest number is given that is free."""
+    choose = random.Random(7)  # noqa: S311 - the same in each run
+    living: list[Session] = []
+    for _ in range(300):
+        if living and choose.random() < 0.45:
+            store.finish(living.pop(choose.randrange(len(living))), keep_s=0)
+            continue
+        taken = {one.identity for one in living}
+        living.append(created(store))
+        assert living[-1].identity == next(n for n in itertools.count(1) if n not in taken)
 
 
 def test_a_restored_session_keeps_its_identity(store: SessionStore) -> None:
@@ -239,7 +253,7 @@ def test_leases_taken_by_many_at_once_never_clash(store: SessionStore, redis_url
     with ThreadPoolExecutor(16) as pool:
         leases = [lease for lease in pool.map(lease, range(64)) if lease]
     assert len(leases) == 24
-    for one, other in combinations(leases, 2):
+    for one, other in itertools.combinations(leases, 2):
         if one.node == other.node:
             assert one.display_num != other.display_num
             assert not ports.clash(one.sunshine_port, other.sunshine_port)

@@ -41,7 +41,7 @@ def imports(name: str) -> list[str]:
 
 
 def test_outside_systems_have_one_door_each() -> None:
-    """One imports pyslurm, ten know redis-py, one calls Sunshine and one the service.
+    """One imports pyslurm, eleven know redis-py, one calls Sunshine and one the service.
 
     moonlight_http alone serves.
     """
@@ -56,7 +56,7 @@ def test_outside_systems_have_one_door_each() -> None:
         "redis_rights",
         "scan_store",
     ]
-    stores += ["slot_store", "store"]
+    stores += ["slot_store", "store", "tracking"]
     assert imports("redis") == [f"moonlight_core/{name}.py" for name in stores]
     assert imports("(http|ssl)") == ["moonlight_core/sunshine.py", "moonlight_http/client.py"]
     assert all(path.startswith("moonlight_http/") for path in imports("(falcon|waitress)"))

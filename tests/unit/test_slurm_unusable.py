@@ -15,7 +15,8 @@ import moonlight_core
 from moonlight_core.doctor import Finding, Grade, Site
 from moonlight_core.doctor.controller import reports
 from moonlight_core.errors import SlurmNotUsable
-from moonlight_core.slurm import PyslurmGateway, _text
+from moonlight_core.slurm import PyslurmGateway
+from moonlight_core.slurm_values import text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +79,7 @@ def test_one_that_does_not_know_extra(
     make_settings: Callable[..., Settings],
 ) -> None:
     """Its jobs have none, and the doctor says what to set."""
-    assert _text(SimpleNamespace(comment="x"), "extra") == ""
+    assert text(SimpleNamespace(comment="x"), "extra") == ""
     monkeypatch.setattr(importlib.metadata, "version", lambda _name: version)
     monkeypatch.setattr(Site, "option", lambda _site, _name: "")
 
