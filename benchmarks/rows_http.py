@@ -118,9 +118,14 @@ def _created_at_once(port: int, path: str, each: int) -> tuple[list[dict[str, An
 def _submits_at_once(bench: Bench, each: int) -> float:
     """As many submits a second as slurmctld takes, with nothing of ours around them."""
     gateway, job = WorkerGateway(bench.settings.slurm.conf, deadline_s=60), spec(bench.settings)
+
+    def work(_number: int) -> None:
+        for _ in range(each):
+            gateway.submit(job)
+
     gateway.start(wait_s=30)
     try:
-        took = load.at_once(_CLIENTS, lambda _: [gateway.submit(job) for _ in range(each)])
+        took = load.at_once(_CLIENTS, work)
     finally:
         gateway.close()
     bench.cancel_jobs()
