@@ -14,7 +14,7 @@ from moonlight_core.errors import StoreError
 from moonlight_core.redis_client import listening_pool, redis_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import redis
 
@@ -28,8 +28,10 @@ class EventFeed:
     Messages are lost while Redis is away: a watcher looks at the record from time to time as well.
     """
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: redis.Redis, heard: Callable[[], object]) -> None:
+        """``heard`` is called with each word, before those who watch look at the record."""
         self._redis = client
+        self._heard = heard
         self._lock = threading.Lock()
         self._watchers: dict[str, set[threading.Event]] = {}
         self._thread: threading.Thread | None = None
@@ -84,6 +86,7 @@ class EventFeed:
             return bool(self._watchers)
 
     def _tell(self, session_id: str | None) -> None:
+        self._heard()
         with self._lock:
             chosen = self._watchers if session_id is None else {session_id}
             for name in chosen:

@@ -51,7 +51,7 @@ class SessionStore(LeaseStore):
         super().__init__(client, _SCRIPTS)
         self._records = RecordReader(client, self.tracking)
         self.pairings = PairingStore(client)
-        self.feed = EventFeed(client)
+        self.feed = EventFeed(client, self.tracking.changed)
         self.slots = SlotStore(client)
         self.scans = ScanStore(client)
 

@@ -4,8 +4,8 @@ Asking Redis for a record that has not changed is most of what showing a session
 that keeps one connection on which Redis speaks up at each change need not ask while it is silent
 (https://redis.io/docs/latest/develop/reference/client-side-caching/, the broadcasting mode).
 
-Redis writes these words before it answers whoever made the change, and they are looked for at each
-read. A connection can break without a word; so its silence is trusted for a second at a time.
+Redis says so while it answers whoever made the change, and it is looked for at each read. A
+connection can break without a word; so its silence is trusted for a second at a time.
 """
 
 from __future__ import annotations
