@@ -262,7 +262,7 @@ connection.sendall(
     b"GET /api/moonlight/images HTTP/1.1\\r\\nHost: x\\r\\n"
     b"X-Remote-User: carol\\r\\nConnection: close\\r\\n\\r\\n"
 )
-print(connection.recv(65536).decode())
+print(connection.makefile("rb").read().decode())
 """
 
 

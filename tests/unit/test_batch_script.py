@@ -66,6 +66,36 @@ def test_sunshine_has_all_its_restarts_again_after_a_quiet_hour() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("squeue", "status", "said"),
+    [
+        ("echo CANCELLED viz1", 143, "asked to end"),
+        ("echo RUNNING viz1", 1, "no_slot"),
+        ("false", 1, "no_slot"),
+    ],
+)
+def test_a_job_that_was_cancelled_while_it_was_launched_waits_for_no_slot(
+    squeue: str, status: int, said: str
+) -> None:
+    """Slurm may lose the signal of such a cancellation; no answer says nothing."""
+    program = batch_script().replace(
+        'main "$@"',
+        f"""
+        report() {{ :; }}
+        log() {{ printf '%s\n' "$*"; }}
+        fail() {{ echo "$1"; exit 1; }}
+        timeout() {{ {squeue}; }}
+        admin_comment() {{ :; }}
+        sleep() {{ SECONDS=$((SECONDS + 1)); }}
+        restart=0 display='' port='' busy='' container='' stopping=''
+        MOONLIGHT_SLOT_WAIT_S=120 SLURM_JOB_ID=1 SLURMD_NODENAME=viz1
+        wait_for_slot
+        """,
+    )
+    done = subprocess.run(["bash"], input=program, text=True, capture_output=True, check=False)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (status, said)
+
+
 def test_every_value_it_takes_is_given() -> None:
     """A name that job.py does not set would end the script; one that nobody reads is a mistake."""
     script = batch_script()
