@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pwd
 import subprocess
@@ -107,6 +108,13 @@ def own_redis(open_path: Path) -> Iterator[Path]:
     process.wait(timeout=20)
 
 
+def paired_before(user: str) -> list[str]:
+    """The clients that a user's first identity knows: what she paired before is hers again."""
+    state = Path(pwd.getpwnam(user).pw_dir, ".local/state/moonlight/identity-1/state.json")
+    root = json.loads(state.read_text())["root"]
+    return [client["uuid"] for client in root.get("named_devices") or []]
+
+
 def test_as_oneself_for_oneself(open_path: Path, own_redis: Path) -> None:
     """No right but a user's own: the lease travels in Comment, and nobody else is served."""
     folder = open_path / "own"
@@ -133,8 +141,9 @@ account = "research"
         assert f" Comment=moonlight:{session_id} " in job.replace("\n", " ")
         assert f"display={session['display_num']} port={session['sunshine_port']}" in job
         assert "AdminComment=" not in job
-        # Clients that she paired before are hers in every session.
-        assert alice("GET", f"{SESSIONS}/{session_id}/clients")[0] == 200
+        status, answer = alice("GET", f"{SESSIONS}/{session_id}/clients")
+        assert status == 200
+        assert [client["uuid"] for client in answer["clients"]] == paired_before("alice")
         # A lost Redis is rebuilt from Comment.
         run("redis-cli", "-s", str(own_redis), "flushall")
         found = wait_for(
